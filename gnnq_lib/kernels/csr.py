@@ -1,0 +1,130 @@
+"""The graph as the kernels read it: compressed sparse rows, checked once, then never changed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gnnq_lib.errors import InputError
+
+_INDEX_DTYPES = (torch.int32, torch.int64)
+_INT32_MAX = 2**31 - 1
+
+
+class CSRGraph:
+    """A sparse 0/1 pattern in CSR form: row i's neighbours are col[row_ptr[i] : row_ptr[i + 1]].
+
+    Everything the C++ side relies on is checked here, once: it holds private copies, so nobody can change them later.
+    The pattern of a sparse feature matrix is such a graph too: its "neighbours" are rows of the weight matrix.
+
+    Args:
+        row_ptr: (num_rows + 1,), int32 or int64, starts at 0, never decreases, ends at the number of edges.
+        col: (|E|,), int32 or int64, each in [0, num_cols).
+        num_cols: number of columns (source nodes); default: as many as rows.
+
+    Attributes:
+        row_ptr: int64 (num_rows + 1,). col: int32 (|E|,). degree: int64 (num_rows,). max_degree: int.
+
+    Raises:
+        InputError: wrong dtype, shape, device; decreasing row pointers; a column out of range.
+
+    Example:
+        >>> graph = CSRGraph(torch.tensor([0, 2, 3]), torch.tensor([0, 1, 1]))
+        >>> graph, graph.degree.tolist()
+        (CSRGraph(2 x 2, 3 edges), [2, 1])
+    """
+
+    def __init__(self, row_ptr: Tensor, col: Tensor, num_cols: int | None = None) -> None:
+        for name, index in (("row_ptr", row_ptr), ("col", col)):
+            _check_index(name, index)
+        if row_ptr.numel() == 0:
+            raise InputError("row_ptr is empty; accepted is one entry per row and one more, starting with 0")
+        if row_ptr.device != col.device:
+            raise InputError(f"row_ptr on {row_ptr.device} and col on {col.device} given; put both on one device")
+        self.num_rows = row_ptr.numel() - 1
+        self.num_cols = self.num_rows if num_cols is None else int(num_cols)
+        if not 0 <= self.num_cols <= _INT32_MAX:
+            raise InputError(f"num_cols={self.num_cols} given; accepted is 0 to {_INT32_MAX}")
+        self._check_pointers(row_ptr, col.numel())
+        self._check_columns(col)
+        self.row_ptr = row_ptr.to(torch.int64, copy=True).contiguous()
+        self.col = col.to(torch.int32, copy=True).contiguous()
+        self.num_edges = col.numel()
+        self.degree = self.row_ptr[1:] - self.row_ptr[:-1]
+        self.max_degree = int(self.degree.max()) if self.num_rows else 0
+        self._versions = (self.row_ptr._version, self.col._version)
+        self._order: Tensor | None = None
+        self._edge_rows: Tensor | None = None
+
+    @staticmethod
+    def _check_pointers(row_ptr: Tensor, num_edges: int) -> None:
+        if int(row_ptr[0]) != 0 or int(row_ptr[-1]) != num_edges:
+            raise InputError(
+                f"row_ptr from {int(row_ptr[0])} to {int(row_ptr[-1])} given with {num_edges} columns; "
+                f"it must start at 0 and end at {num_edges}"
+            )
+        if bool((row_ptr[1:] < row_ptr[:-1]).any()):
+            raise InputError("row_ptr decreases somewhere; accepted are pointers that never decrease: sort edges by row")
+
+    def _check_columns(self, col: Tensor) -> None:
+        if not col.numel():
+            return
+        low, high = (int(bound) for bound in torch.aminmax(col))
+        if low < 0 or high >= self.num_cols:
+            raise InputError(
+                f"columns from {low} to {high} given; accepted are 0 to {self.num_cols - 1}: check the edges or num_cols"
+            )
+
+    @classmethod
+    def from_sparse(cls, matrix: Tensor) -> CSRGraph:
+        """Pattern of a torch sparse CSR matrix; its values are left out.
+
+        Example:
+            >>> CSRGraph.from_sparse(torch.eye(3).to_sparse_csr())
+            CSRGraph(3 x 3, 3 edges)
+        """
+        if not isinstance(matrix, Tensor) or matrix.layout != torch.sparse_csr or matrix.dim() != 2:
+            given = matrix.layout if isinstance(matrix, Tensor) else type(matrix).__name__
+            raise InputError(f"a {given} given; accepted is a 2-dimensional sparse CSR tensor: call .to_sparse_csr()")
+        return cls(matrix.crow_indices(), matrix.col_indices(), matrix.shape[1])
+
+    def check_unchanged(self) -> None:
+        """Raise InputError when somebody wrote into the index tensors after they were checked."""
+        if (self.row_ptr._version, self.col._version) != self._versions:
+            raise InputError("the graph's row_ptr or col was changed in place; make a new CSRGraph from the new indices")
+
+    @property
+    def order(self) -> Tensor:
+        """int32 (num_rows,): rows by falling degree, so that rows of equal length follow each other. Made on first use."""
+        if self._order is None:
+            self._order = torch.argsort(self.degree, descending=True, stable=True).to(torch.int32)
+        return self._order
+
+    @property
+    def edge_rows(self) -> Tensor:
+        """int64 (|E|,): the row of each edge. Made on first use."""
+        if self._edge_rows is None:
+            rows = torch.arange(self.num_rows, device=self.device)
+            self._edge_rows = torch.repeat_interleave(rows, self.degree)
+        return self._edge_rows
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the index tensors."""
+        return self.col.device
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(num_rows, num_cols)."""
+        return self.num_rows, self.num_cols
+
+    def __repr__(self) -> str:
+        return f"CSRGraph({self.num_rows} x {self.num_cols}, {self.num_edges} edges)"
+
+
+def _check_index(name: str, index: Tensor) -> None:
+    if not isinstance(index, Tensor) or index.dtype not in _INDEX_DTYPES:
+        given = index.dtype if isinstance(index, Tensor) else type(index).__name__
+        raise InputError(f"{name} given as {given}; accepted is a torch.int32 or torch.int64 tensor: convert it")
+    if index.dim() != 1:
+        raise InputError(f"{name} of shape {tuple(index.shape)} given; accepted is one dimension")

@@ -1,0 +1,17 @@
+// The kernels compiled for one instruction set: avx2 (flags: setup.py). Only dispatch.cpp calls them.
+#include <immintrin.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "gnnq_kernels.h"
+
+#define GNNQ_BUILD_AVX2
+#define GNNQ_NAMESPACE gnnq_avx2
+#define GNNQ_VECTOR VecAvx2
+#include "kernels_of_isa.h"
+
+extern "C" const gnnq_kernel_table gnnq_table_avx2 = {gnnq_avx2::spmm, gnnq_avx2::linear};

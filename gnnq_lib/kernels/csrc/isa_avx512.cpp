@@ -1,0 +1,17 @@
+// The kernels compiled for one instruction set: avx512 (flags: setup.py). Only dispatch.cpp calls them.
+#include <immintrin.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "gnnq_kernels.h"
+
+#define GNNQ_BUILD_AVX512
+#define GNNQ_NAMESPACE gnnq_avx512
+#define GNNQ_VECTOR VecAvx512
+#include "kernels_of_isa.h"
+
+extern "C" const gnnq_kernel_table gnnq_table_avx512 = {gnnq_avx512::spmm, gnnq_avx512::linear};

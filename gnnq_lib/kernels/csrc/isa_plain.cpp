@@ -1,0 +1,16 @@
+// The kernels compiled for one instruction set: plain (flags: setup.py). Only dispatch.cpp calls them.
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "gnnq_kernels.h"
+
+#define GNNQ_BUILD_PLAIN
+#define GNNQ_NAMESPACE gnnq_plain
+#define GNNQ_VECTOR VecPlain
+#include "kernels_of_isa.h"
+
+extern "C" const gnnq_kernel_table gnnq_table_plain = {gnnq_plain::spmm, gnnq_plain::linear};

@@ -1,0 +1,19 @@
+// All kernels of one instruction set. The including file has defined GNNQ_NAMESPACE, GNNQ_VECTOR and included system headers.
+namespace GNNQ_NAMESPACE {
+
+#include "common.h"
+#include "vectors.h"
+#include "spmm_packed.h"
+#include "spmm_float.h"
+
+static int spmm(const gnnq_spmm_args* args) {
+  const gnnq_spmm_args& a = *args;
+  if (a.fresh_out) ask_for_large_pages(a.out, a.num_rows * a.num_values * 4);
+  if (a.node_scale || a.edge_weight) return spmm_float(a);
+  if (edges_per_lane(a, 16) < 1) return spmm_wide_terms(a);
+  return spmm_packed<GNNQ_VECTOR>(a);
+}
+
+static int linear(const gnnq_linear_args*) { return GNNQ_NO_SUCH_ISA; }
+
+}  // namespace GNNQ_NAMESPACE

@@ -1,0 +1,218 @@
+// spmm that reads packed rows: shift and mask bring each plane of a row into 8- or 16-bit lanes, lanes of many edges are
+// added, and only every `flush` edges (as many as cannot overflow a lane) do the sums move to 32 bits.
+// Included inside an instruction set's namespace, after vectors.h and common.h.
+
+struct PackedCall {
+  const gnnq_spmm_args* a;
+  int64_t row_bytes;
+  int64_t flush;      // edges that fit a lane
+  int planes;         // codes per byte
+  uint16_t lane_mask; // one code, in every lane
+};
+
+static constexpr int kPrefetchEdges = 16;
+
+template <class T>
+static inline void add_lanes(int32_t* sums, const T* lanes, int64_t n) {
+  for (int64_t k = 0; k < n; ++k) sums[k] += lanes[k];
+}
+
+// V vector; LANE 8 or 16 bits; R copies of a row in a vector; S steps (vectors of lanes per vector of bytes);
+// NC vectors of bytes at a time; EXP per-node exponents; CODE integer edge weights.
+template <class V, int LANE, int R, int S, int NC, bool EXP, bool CODE>
+struct PackedRows {
+  typedef typename V::type Vec;
+  static constexpr int kLoad = V::kBytes * 8 / LANE / R;  // bytes of a row per vector
+  static constexpr int kLanes = V::kBytes * 8 / LANE / R; // lanes per copy: one per loaded byte
+
+  template <class Use>
+  static inline void each_plane(const PackedCall& c, Vec (&acc)[NC][S], int64_t byte0, const Use& use) {
+    alignas(64) uint8_t store[V::kBytes];
+    for (int s = 0; s < S; ++s)
+      for (int chunk = 0; chunk < NC; ++chunk) {
+        V::store(store, acc[chunk][s]);
+        const int64_t byte = byte0 + chunk * kLoad;
+        for (int r = 0; r < R; ++r) {
+          const int64_t first = (s * R + r) * c.row_bytes + byte;
+          const int64_t n = min64(min64(kLanes, c.row_bytes - byte), c.a->num_values - first);
+          if (n <= 0) continue;
+          if constexpr (LANE == 8) use((const uint8_t*)store + r * kLanes, first, n);
+          else use((const uint16_t*)store + r * kLanes, first, n);
+        }
+      }
+  }
+
+  static inline void add_edges(const PackedCall& c, int64_t e, int64_t stop, int64_t byte0, Vec (&acc)[NC][S],
+                               const typename V::Shift (&shift)[S], const int (&part)[NC]) {
+    const gnnq_spmm_args& a = *c.a;
+    const Vec mask = V::set16(c.lane_mask);
+    const int64_t last = a.num_edges - 1;
+    for (; e < stop; ++e) {
+      const int64_t source = a.col[e];
+      const uint8_t* row = a.packed + source * c.row_bytes + byte0;
+      const uint8_t* coming = a.packed + (int64_t)a.col[min64(e + kPrefetchEdges, last)] * c.row_bytes + byte0;
+      for (int line = 0; line < NC * kLoad; line += 64) __builtin_prefetch(coming + line);
+      Vec m = mask, code = mask;
+      int exponent = 0;
+      if constexpr (EXP) {
+        exponent = a.exponents[source];
+        m = V::shl16(mask, exponent);
+      }
+      if constexpr (CODE) code = V::set16(a.edge_codes[e]);
+      for (int chunk = 0; chunk < NC; ++chunk) {
+        Vec x = LANE == 8 ? V::template load_copies<R>(row + chunk * kLoad, part[chunk])
+                          : V::template widen_copies<R>(row + chunk * kLoad, part[chunk]);
+        if constexpr (EXP) x = V::shl16(x, exponent);
+        for (int s = 0; s < S; ++s) {
+          Vec y = x;
+          if (S * R > 1) y = V::and_(R == 1 && s == 0 ? x : V::shr(x, shift[s]), m);
+          if constexpr (CODE) y = V::mul16(y, code);
+          acc[chunk][s] = LANE == 8 ? V::add8(acc[chunk][s], y) : V::add16(acc[chunk][s], y);
+        }
+      }
+    }
+  }
+
+  static inline void clear(Vec (&acc)[NC][S]) {
+    for (int chunk = 0; chunk < NC; ++chunk)
+      for (int s = 0; s < S; ++s) acc[chunk][s] = V::zero();
+  }
+
+  static void rows(const PackedCall& c, int64_t first_row, int64_t end_row, int32_t* sums) {
+    const gnnq_spmm_args& a = *c.a;
+    typename V::Shift shift[S];
+    for (int s = 0; s < S; ++s) shift[s] = V::template make_shift<R>(s, a.bits);
+    const int64_t out_width = a.num_values * 4;
+    for (int64_t i = first_row; i < end_row; ++i) {
+      const int64_t e0 = a.row_ptr[i], e1 = a.row_ptr[i + 1];
+      const RowOut out = {(uint8_t*)a.out + i * out_width, a.column_scale, a.bias, row_factor(a.scale, a.row_scale, i),
+                          zero_sum_of(a, e0, e1), a.float_out != 0};
+      const bool direct = e1 - e0 <= c.flush;
+      if (!direct) memset(sums, 0, a.num_values * 4);
+      for (int64_t byte0 = 0; byte0 < c.row_bytes; byte0 += NC * kLoad) {
+        int part[NC];
+        for (int chunk = 0; chunk < NC; ++chunk) part[chunk] = (int)max64(0, min64(kLoad, c.row_bytes - byte0 - chunk * kLoad));
+        int64_t e = e0;
+        do {
+          Vec acc[NC][S];
+          clear(acc);
+          const int64_t stop = min64(e1, e + c.flush);
+          add_edges(c, e, stop, byte0, acc, shift, part);
+          e = stop;
+          if (direct) each_plane(c, acc, byte0, [&](auto* lanes, int64_t first, int64_t n) { finish(out, lanes, first, n); });
+          else each_plane(c, acc, byte0, [&](auto* lanes, int64_t first, int64_t n) { add_lanes(sums + first, lanes, n); });
+        } while (e < e1);
+      }
+      if (!direct) finish(out, sums, 0, a.num_values);
+    }
+  }
+
+  // What the zero points of row's edges add up to: sum of edge_code * (zero << exponent).
+  static inline int32_t zero_sum_of(const gnnq_spmm_args& a, int64_t e0, int64_t e1) {
+    if (!a.node_zero && a.zero_point == 0) return 0;
+    if (!a.node_zero && !EXP && !CODE) return (int32_t)(a.zero_point * (e1 - e0));
+    int32_t sum = 0;
+    for (int64_t e = e0; e < e1; ++e) {
+      int32_t zero = a.node_zero ? a.node_zero[a.col[e]] : a.zero_point;
+      if constexpr (EXP) zero <<= a.exponents[a.col[e]];
+      if constexpr (CODE) zero *= a.edge_codes[e];
+      sum += zero;
+    }
+    return sum;
+  }
+};
+
+typedef void (*PackedRowsFn)(const PackedCall&, int64_t, int64_t, int32_t*);
+
+template <class V, int LANE, int R, int S, int NC>
+static PackedRowsFn packed_variant(bool exponents, bool codes) {
+  if constexpr (LANE == 16) {
+    if (exponents && codes) return PackedRows<V, LANE, R, S, NC, true, true>::rows;
+    if (exponents) return PackedRows<V, LANE, R, S, NC, true, false>::rows;
+  }
+  if (codes) return PackedRows<V, LANE, R, S, NC, false, true>::rows;
+  return PackedRows<V, LANE, R, S, NC, false, false>::rows;
+}
+
+template <class V, int LANE, int S>
+static PackedRowsFn packed_chunks(int64_t chunks, bool exponents, bool codes) {
+  if (chunks <= 1) return packed_variant<V, LANE, 1, S, 1>(exponents, codes);
+  if constexpr (S <= 8)
+    if (chunks == 2 || S == 8) return packed_variant<V, LANE, 1, S, 2>(exponents, codes);
+  if constexpr (S <= 4) return packed_variant<V, LANE, 1, S, 4>(exponents, codes);
+}
+
+// The row function for this row width: several copies of a short row per vector where the vector has the shifts for it.
+template <class V, int LANE>
+static PackedRowsFn choose_packed(const PackedCall& c, bool exponents, bool codes) {
+  constexpr int kLoad = V::kBytes * 8 / LANE;
+  if constexpr (V::kCopies) {
+    if (c.row_bytes * 2 == kLoad) {
+      if (c.planes == 2) return packed_variant<V, LANE, 2, 1, 1>(exponents, codes);
+      if (c.planes == 4) return packed_variant<V, LANE, 2, 2, 1>(exponents, codes);
+      if (c.planes == 8) return packed_variant<V, LANE, 2, 4, 1>(exponents, codes);
+    }
+    if (c.row_bytes * 4 == kLoad) {
+      if (c.planes == 4) return packed_variant<V, LANE, 4, 1, 1>(exponents, codes);
+      if (c.planes == 8) return packed_variant<V, LANE, 4, 2, 1>(exponents, codes);
+    }
+  }
+  const int64_t chunks = (c.row_bytes + kLoad - 1) / kLoad;
+  if (c.planes == 1) return packed_chunks<V, LANE, 1>(chunks, exponents, codes);
+  if (c.planes == 2) return packed_chunks<V, LANE, 2>(chunks, exponents, codes);
+  if (c.planes == 4) return packed_chunks<V, LANE, 4>(chunks, exponents, codes);
+  return packed_chunks<V, LANE, 8>(chunks, exponents, codes);
+}
+
+// Edges whose terms cannot overflow one unsigned lane.
+static inline int64_t edges_per_lane(const gnnq_spmm_args& a, int lane_bits) {
+  const int64_t largest = ((((int64_t)1 << a.bits) - 1) << a.max_exponent) * max64(a.max_edge_code, 1);
+  return (((int64_t)1 << lane_bits) - 1) / largest;
+}
+
+template <class V>
+static int spmm_packed(const gnnq_spmm_args& a) {
+  PackedCall c;
+  c.a = &a;
+  c.row_bytes = packed_bytes(a.num_values, a.bits);
+  c.planes = 8 / a.bits;
+  const bool bytes = !a.exponents && edges_per_lane(a, 8) >= 16;
+  c.flush = edges_per_lane(a, bytes ? 8 : 16);
+  const uint16_t code = (uint16_t)((1 << a.bits) - 1);
+  c.lane_mask = bytes ? (uint16_t)(code * 0x0101) : code;
+  const PackedRowsFn rows = bytes ? choose_packed<V, 8>(c, false, a.edge_codes != 0)
+                                  : choose_packed<V, 16>(c, a.exponents != 0, a.edge_codes != 0);
+  const int threads = useful_threads(a.num_threads, (a.num_edges + a.num_rows) * a.num_values);
+  const int64_t blocks = threads == 1 ? 1 : threads * 16;
+  return run_blocks(blocks, threads, a.num_values * 4, [&](int64_t b, void* scratch) {
+    rows(c, block_start(a.row_ptr, a.num_rows, b, blocks), block_start(a.row_ptr, a.num_rows, b + 1, blocks),
+         (int32_t*)scratch);
+  }) ? GNNQ_OK : GNNQ_NO_MEMORY;
+}
+
+// 8-bit codes, exponent 7 and large edge codes leave no room for even one edge in 16 bits: plain 32-bit sums.
+static int spmm_wide_terms(const gnnq_spmm_args& a) {
+  const int64_t row_bytes = packed_bytes(a.num_values, a.bits);
+  const int mask = (1 << a.bits) - 1, planes = 8 / a.bits;
+  const int64_t blocks = a.num_threads == 1 ? 1 : a.num_threads * 16;
+  return run_blocks(blocks, a.num_threads, a.num_values * 4, [&](int64_t b, void* scratch) {
+    int32_t* sums = (int32_t*)scratch;
+    const int64_t end = block_start(a.row_ptr, a.num_rows, b + 1, blocks);
+    for (int64_t i = block_start(a.row_ptr, a.num_rows, b, blocks); i < end; ++i) {
+      memset(sums, 0, a.num_values * 4);
+      for (int64_t e = a.row_ptr[i]; e < a.row_ptr[i + 1]; ++e) {
+        const int64_t source = a.col[e];
+        const int32_t zero = a.node_zero ? a.node_zero[source] : a.zero_point;
+        const int32_t factor = (a.edge_codes ? a.edge_codes[e] : 1) << (a.exponents ? a.exponents[source] : 0);
+        const uint8_t* row = a.packed + source * row_bytes;
+        for (int plane = 0; plane < planes; ++plane) {
+          const int64_t first = plane * row_bytes, n = min64(row_bytes, a.num_values - first);
+          for (int64_t k = 0; k < n; ++k) sums[first + k] += factor * (((row[k] >> (plane * a.bits)) & mask) - zero);
+        }
+      }
+      const RowOut out = {(uint8_t*)a.out + i * a.num_values * 4, a.column_scale, a.bias,
+                          row_factor(a.scale, a.row_scale, i), 0, a.float_out != 0};
+      finish(out, sums, 0, a.num_values);
+    }
+  }) ? GNNQ_OK : GNNQ_NO_MEMORY;
+}

@@ -1,0 +1,163 @@
+"""Finds the compiled kernels, says what this machine can run, and holds the C structs (csrc/gnnq_kernels.h).
+
+`GNNQ_KERNEL_ISA` = avx512 | avx2 | plain | reference forces a path; an unknown or unavailable one is an InputError.
+`GNNQ_KERNEL_LIBRARY` = FILE loads that file instead of the one built at installation (`make sanitize` uses it).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.machinery
+import os
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import torch  # loaded first on purpose: the kernels then share PyTorch's OpenMP threads
+
+from gnnq_lib.errors import InputError
+
+ABI_VERSION = 1
+ISA_NUMBERS = {"avx512": 2, "avx2": 1, "plain": 0}  # best first
+REFERENCE = "reference"
+
+
+class SpmmArgs(ctypes.Structure):
+    """Mirror of gnnq_spmm_args."""
+
+    _fields_ = [
+        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "order", "packed", "exponents", "node_zero")],
+        *[(name, ctypes.c_void_p) for name in ("edge_codes", "node_scale", "edge_weight", "row_scale", "column_scale")],
+        *[(name, ctypes.c_void_p) for name in ("bias", "out")],
+        *[(name, ctypes.c_int64) for name in ("num_rows", "num_sources", "num_edges", "num_values")],
+        *[(name, ctypes.c_int32) for name in ("bits", "zero_point", "max_exponent", "max_edge_code", "float_out")],
+        ("num_threads", ctypes.c_int32),
+        ("scale", ctypes.c_float),
+        ("fresh_out", ctypes.c_int32),
+    ]
+
+
+class LinearArgs(ctypes.Structure):
+    """Mirror of gnnq_linear_args."""
+
+    _fields_ = [
+        *[(name, ctypes.c_void_p) for name in ("a_packed", "w_packed", "a_node_zero", "row_scale", "column_scale")],
+        *[(name, ctypes.c_void_p) for name in ("bias", "out")],
+        *[(name, ctypes.c_int64) for name in ("num_rows", "inner", "num_values")],
+        *[(name, ctypes.c_int32) for name in ("a_bits", "w_bits", "a_zero", "w_zero", "float_out", "num_threads")],
+        ("scale", ctypes.c_float),
+        ("fresh_out", ctypes.c_int32),
+    ]
+
+
+def _library_file() -> Path | None:
+    forced = os.environ.get("GNNQ_KERNEL_LIBRARY")
+    if forced:
+        return Path(forced)
+    folder = Path(__file__).parent
+    candidates = [folder / f"_gnnq_kernels{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    return next((path for path in candidates if path.exists()), None)
+
+
+@lru_cache(maxsize=1)
+def _load() -> tuple[ctypes.CDLL | None, str]:
+    """The library and "", or None and the reason; warns once where there is none."""
+    library, reason = _open_library()
+    if library is None:
+        warnings.warn(
+            f"GNNQ runs on its slower pure-PyTorch kernels: {reason}. Install a C++ compiler and reinstall the package "
+            "to build the fast ones; results are the same.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return library, reason
+
+
+def _open_library() -> tuple[ctypes.CDLL | None, str]:
+    path = _library_file()
+    if path is None:
+        return None, "the compiled kernels were not built at installation"
+    try:
+        library = ctypes.CDLL(str(path))
+        version = library.gnnq_abi_version()
+    except (OSError, AttributeError) as error:
+        return None, f"{path.name} cannot be loaded ({error})"
+    if version != ABI_VERSION:
+        return None, f"{path.name} is of interface version {version}, this package needs {ABI_VERSION}"
+    library.gnnq_spmm.argtypes = (ctypes.c_int, ctypes.POINTER(SpmmArgs))
+    library.gnnq_linear.argtypes = (ctypes.c_int, ctypes.POINTER(LinearArgs))
+    return library, ""
+
+
+def available_isas() -> list[str]:
+    """Paths this machine can run, best first; the last is always "reference".
+
+    Example:
+        >>> available_isas()[-1]
+        'reference'
+    """
+    library, _ = _load()
+    found = [name for name, number in ISA_NUMBERS.items() if library is not None and library.gnnq_has_isa(number)]
+    return [*found, REFERENCE]
+
+
+@lru_cache(maxsize=16)
+def _resolve(forced: str | None) -> str:
+    available = available_isas()
+    if not forced:
+        return available[0]
+    if forced not in (*ISA_NUMBERS, REFERENCE):
+        raise InputError(
+            f"GNNQ_KERNEL_ISA={forced!r} given; accepted is one of {', '.join([*ISA_NUMBERS, REFERENCE])}: correct or unset it"
+        )
+    if forced not in available:
+        raise InputError(
+            f"GNNQ_KERNEL_ISA={forced!r} given, but this machine or build runs only {', '.join(available)}: choose one of these"
+        )
+    return forced
+
+
+def active_isa() -> str:
+    """The path that serves CPU tensors now: "avx512", "avx2", "plain" or "reference".
+
+    Raises:
+        InputError: GNNQ_KERNEL_ISA names a path that does not exist or cannot run here.
+
+    Example:
+        >>> active_isa() in ("avx512", "avx2", "plain", "reference")
+        True
+    """
+    return _resolve(os.environ.get("GNNQ_KERNEL_ISA") or None)
+
+
+def call(name: str, args: ctypes.Structure, isa: str) -> None:
+    """Run kernel `name` ("spmm", "linear") on checked arguments; ctypes releases the interpreter lock meanwhile."""
+    library, _ = _load()
+    status = getattr(library, f"gnnq_{name}")(ISA_NUMBERS[isa], ctypes.byref(args))
+    if status:
+        raise MemoryError(f"kernel {name} on {isa} stopped with status {status}: no memory for its buffers")
+
+
+def kernel_info() -> dict[str, object]:
+    """What the low-bit kernels run on, for `gnnq info`.
+
+    Returns:
+        isa_active, isas_available, forced_by (the variable's value or None), threads, compiled (bool), openmp (bool),
+        library (file name or None), reason (why nothing is compiled, else "").
+
+    Example:
+        >>> sorted(kernel_info())[:3]
+        ['compiled', 'forced_by', 'isa_active']
+    """
+    library, reason = _load()
+    path = _library_file()
+    return {
+        "isa_active": active_isa(),
+        "isas_available": available_isas(),
+        "forced_by": os.environ.get("GNNQ_KERNEL_ISA") or None,
+        "threads": torch.get_num_threads(),
+        "compiled": library is not None,
+        "openmp": bool(library is not None and library.gnnq_has_openmp()),
+        "library": path.name if path else None,
+        "reason": reason,
+    }
