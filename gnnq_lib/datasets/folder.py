@@ -186,7 +186,7 @@ def _given_masks(folder: Path, part: np.ndarray, graph: NodeDataset) -> Masks:
         raise InputError(
             f"{folder}: the split names {len(part)} nodes; one line per node ({graph.num_nodes}) is accepted"
         )
-    if unknown := sorted(set(part) - {*PARTS, ""}):
+    if unknown := sorted(set(part.tolist()) - {*PARTS, ""}):
         raise InputError(f"{folder}: the split holds {unknown[0]!r}; train, val, test or nothing is accepted")
     masks = tuple(torch.from_numpy(part == name) for name in PARTS)
     for name, mask in zip(PARTS, masks):

@@ -207,7 +207,8 @@ def _check_features(name: str, features: sp.spmatrix | np.ndarray, num_nodes: in
             f"{name}: features have shape {tuple(features.shape)}; one row per labelled or unlabelled node "
             f"({num_nodes} rows) and at least one column are accepted"
         )
-    matrix = sp.csr_matrix(features, dtype=np.float32, copy=True)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite and is named below
+        matrix = sp.csr_matrix(features, dtype=np.float32, copy=True)
     matrix.sum_duplicates()
     bad = np.flatnonzero(~np.isfinite(matrix.data))
     if bad.size:

@@ -29,30 +29,25 @@ class RawGraph:
     test_nodes: np.ndarray
 
 
+_PLANETOID_TYPES = {
+    "scipy.sparse.csr.csr_matrix": sp.csr_matrix,
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+    "numpy.core.multiarray._reconstruct": np.zeros(0).__reduce__()[0],  # its module moves between releases of numpy
+    "collections.defaultdict": defaultdict,
+    "__builtin__.list": list,
+}
+
+
 class _PlanetoidUnpickler(pickle.Unpickler):
-    """Knows the few types that the Planetoid files consist of, under their old and their present module names."""
+    """Knows only the types that the Planetoid files consist of, under the names that stand in them."""
 
     def find_class(self, module: str, name: str):
-        if name == "csr_matrix" and module.startswith("scipy.sparse"):
-            return sp.csr_matrix
-        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return np.zeros(0).__reduce__()[0]
-        known = {
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-            ("collections", "defaultdict"): defaultdict,
-        }
-        if (module, name) in known:
-            return known[module, name]
-        if module in ("__builtin__", "builtins") and name == "list":
-            return list
-        if module in ("copy_reg", "copyreg") and name == "_reconstructor":
-            import copyreg
-
-            return copyreg._reconstructor
-        if module in ("__builtin__", "builtins") and name == "object":
-            return object
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a Planetoid file")
+        # The unpickler of Python 3 hands over __builtin__ as builtins.
+        known = _PLANETOID_TYPES.get(f"{module.replace('builtins', '__builtin__')}.{name}")
+        if known is None:
+            raise pickle.UnpicklingError(f"{module}.{name} has no place in a Planetoid file")
+        return known
 
 
 def read_planetoid(content: dict[str, bytes]) -> RawGraph:
