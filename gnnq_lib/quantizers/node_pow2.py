@@ -1,0 +1,162 @@
+r"""Per-node power-of-two scales: nearly the freedom of one scale per node, at a few bits per node, integers throughout.
+
+Row i is stored as b-bit codes q and one exponent e_i out of 2^k; its step is s 2^(e_i) with one scale s for the whole
+tensor. Adding up neighbours is then integer arithmetic: sum_j q_j << e_j.
+
+Two anchors:
+
+- **zero**: x^ = s 2^e q. For values >= 0, such as ReLU outputs.
+- **top**: x^ = max(x) - s 2^e q, and the row maximum itself is dropped. For class logits: adding the same number to all
+  classes of a node changes neither its softmax nor, through the linear propagation, anyone else's. So no zero point is
+  stored and no level is spent on reaching zero.
+
+This is this project's own quantizer, not in the papers: the paper's per-tensor ranges (`qlr`) stand beside it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.quantizers.affine import SCALE_BITS, check_bits
+from gnnq_lib.quantizers.base import Quantized, Quantizer
+from gnnq_lib.quantizers.ste import NodePowerOfTwoQuantize
+
+ANCHORS = ("top", "zero")
+
+
+class NodePowerOfTwo(Quantizer):
+    r"""Quantizer with one shared learned scale and one power-of-two exponent per row.
+
+        t = max(x) - x  (top)  or  x  (zero);   R = max(t)
+        e = smallest of 0, stride, 2 stride, ... with s 2^(base + e) n >= ratio * R     (the largest one if none)
+        q = min(round(t / (s 2^(base + e))), n);    x^ = -s 2^(base + e) q  (top)  or  s 2^(base + e) q  (zero)
+
+    Args:
+        num_bits: 1 to 8.
+        exponent_bits: bits of the stored exponent, 0 to 3; 2^exponent_bits exponents.
+        anchor: "top" or "zero", see above.
+        ratio: share of a row's range that its exponent must hold; below 1 the row's largest values are clipped.
+        stride: distance between neighbouring exponents; above 1, few exponents span a wide range.
+        base: exponents that every row has already, (|V|, 1), from `degree_base`; they follow from the graph and are not
+            stored. None for none.
+
+    Shapes:
+        x: (|V|, F); scale (); codes (|V|, F) uint8; exponents (|V|,) uint8.
+
+    Raises:
+        InputError: an argument out of what is accepted.
+
+    Example:
+        >>> q = NodePowerOfTwo(2, anchor="zero", ratio=1.0); q.set_scale(1.0)
+        >>> q(torch.tensor([[0.0, 1.0, 3.0], [0.0, 5.0, 12.0]])).dequantize().tolist()
+        [[0.0, 1.0, 3.0], [0.0, 4.0, 12.0]]
+    """
+
+    def __init__(
+        self,
+        num_bits: int,
+        exponent_bits: int = 3,
+        anchor: str = "top",
+        ratio: float = 0.6,
+        stride: int = 1,
+        base: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if anchor not in ANCHORS:
+            raise InputError(f"anchor={anchor!r} was given; {' and '.join(map(repr, ANCHORS))} are accepted.")
+        if exponent_bits not in (0, 1, 2, 3):
+            raise InputError(f"exponent_bits={exponent_bits!r} was given; 0 to 3 are accepted.")
+        if not 0 < ratio <= 1:
+            raise InputError(f"ratio={ratio} was given; a number in (0, 1] is accepted.")
+        self.num_bits, self.exponent_bits, self.anchor, self.ratio = check_bits(num_bits), exponent_bits, anchor, ratio
+        if stride not in (1, 2, 3, 4):
+            raise InputError(f"stride={stride!r} was given; 1 to 4 are accepted.")
+        self.stride = stride
+        self.register_buffer("base", base, persistent=False)
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
+
+    @property
+    def levels(self) -> int:
+        """Largest code n."""
+        return 2**self.num_bits - 1
+
+    @property
+    def num_exponents(self) -> int:
+        """How many exponents a row can choose from."""
+        return 2**self.exponent_bits
+
+    @property
+    def scale(self) -> Tensor:
+        """The shared scale s > 0, shape ()."""
+        return self.log_scale.exp()
+
+    def set_scale(self, scale: float) -> None:
+        """Fix the scale by hand; the first call then does not set it."""
+        with torch.no_grad():
+            self.log_scale.fill_(torch.tensor(float(scale)).log())
+        self.ready.fill_(True)
+
+    def thresholds(self) -> Tensor:
+        """Row ranges above which the next exponent is taken, before the base: (s 2^e) n / ratio, float32 (2^k - 1,)."""
+        exponents = self.stride * torch.arange(self.num_exponents - 1, device=self.log_scale.device)
+        return self.scale.detach() * torch.exp2(exponents.float()) * float(self.levels) / self.ratio
+
+    def row_exponents(self, x: Tensor) -> Tensor:
+        """What each row's step is shifted by, base included: float32 integers (|V|, 1)."""
+        row_range = self._distance(x).amax(dim=1, keepdim=True)
+        if self.base is None:
+            return self.stride * torch.bucketize(row_range, self.thresholds()).float()
+        return self.base + self.stride * torch.bucketize(row_range * torch.exp2(-self.base), self.thresholds()).float()
+
+    def forward(self, x: Tensor, implicit_zeros: int = 0) -> Quantized:
+        """Quantize each row; the first call sets s so that the largest exponent holds 99 % of the rows."""
+        if not self.ready:
+            self._initialise(x.detach())
+        scale = self.scale
+        step = torch.exp2(self.row_exponents(x.detach()))
+        return Quantized(NodePowerOfTwoQuantize.apply(x, scale, step, self.levels, self.anchor == "top"), scale)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes (|V|, F) uint8 and shifts (|V|,) uint8 that stand for `forward(x)`.
+
+        Example:
+            >>> q = NodePowerOfTwo(2, anchor="zero", ratio=1.0); q.set_scale(1.0)
+            >>> codes, exponents = q.encode(torch.tensor([[0.0, 5.0, 12.0]])); codes.tolist(), exponents.tolist()
+            ([[0, 1, 3]], [2])
+        """
+        exponents = self.row_exponents(x)
+        codes = self(x).values.abs() / torch.exp2(exponents)
+        return codes.to(torch.uint8), exponents[:, 0].to(torch.uint8)
+
+    def side_bits(self, shape: tuple[int, ...]) -> float:
+        """An exponent per row and one scale."""
+        return shape[0] * self.exponent_bits + SCALE_BITS
+
+    def _distance(self, x: Tensor) -> Tensor:
+        return x.amax(dim=1, keepdim=True) - x if self.anchor == "top" else x.clamp(min=0)
+
+    def _initialise(self, x: Tensor) -> None:
+        row_range = self._distance(x).amax(dim=1, keepdim=True)
+        if self.base is not None:
+            row_range = row_range * torch.exp2(-self.base)
+        # torch.quantile takes at most 16 million values; a million rows say as much.
+        largest = torch.quantile(row_range.flatten()[:: 1 + row_range.numel() // 1_000_000], 0.99)
+        span = self.levels * 2 ** (self.stride * (self.num_exponents - 1))
+        self.set_scale(float((largest * self.ratio / span).clamp(min=1e-12)))
+
+
+def degree_base(degree: Tensor) -> Tensor:
+    """Exponents that follow from the degree alone: round(log2 sqrt(d_max / d_i)), at most 4; float32 (|V|, 1).
+
+    In mean coordinates a node's state is D^-1/2 h, so its range falls with the square root of its degree. This part of
+    the exponent need not be stored.
+
+    Example:
+        >>> degree_base(torch.tensor([1.0, 4.0, 16.0])).flatten().tolist()
+        [2.0, 1.0, 0.0]
+    """
+    relative = 0.5 * torch.log2(degree.max() / degree)
+    return relative.round().clamp(max=4)[:, None]

@@ -1,0 +1,239 @@
+"""Straight-through estimators: every gradient rule of the library, one small `autograd.Function` each.
+
+Rounding has derivative zero almost everywhere, so training would stop at the first quantizer. A straight-through
+estimator (STE) keeps the forward value and replaces the backward rule. The rules differ in one thing only: what happens
+**outside and exactly on** the clipping bounds. Rounded values often lie exactly on a bound, so each rule states it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class RoundSTE(torch.autograd.Function):
+    """Round half to even; gradient 1 everywhere.
+
+    Example:
+        >>> x = torch.tensor([0.4, 1.6], requires_grad=True)
+        >>> RoundSTE.apply(x).sum().backward(); x.grad.tolist()
+        [1.0, 1.0]
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.round(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
+class ClampSTE(torch.autograd.Function):
+    """Clamp to [low, high]; gradient 1 on the closed interval (both bounds included), 0 outside.
+
+    The framework's own rule at the bounds is left out of the game: it has changed between versions.
+
+    Example:
+        >>> x = torch.tensor([-1.0, 0.0, 3.0, 4.0], requires_grad=True)
+        >>> ClampSTE.apply(x, 0.0, 3.0).sum().backward(); x.grad.tolist()
+        [0.0, 1.0, 1.0, 0.0]
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward((x >= low) & (x <= high))
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (inside,) = ctx.saved_tensors
+        return grad * inside, None, None
+
+
+class GridSTE(torch.autograd.Function):
+    """Round to the integers low .. high; gradient 1 for all that rounds there, 0 for what is clipped.
+
+    The bounds are low - 0.5 and high + 0.5; on them the gradient is 1.
+
+    Example:
+        >>> x = torch.tensor([-0.6, -0.5, 3.4, 3.6], requires_grad=True)
+        >>> GridSTE.apply(x, torch.tensor(0.0), torch.tensor(3.0)).sum().backward(); x.grad.tolist()
+        [0.0, 1.0, 1.0, 0.0]
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        ctx.save_for_backward((x >= low - 0.5) & (x <= high + 0.5))
+        return torch.minimum(torch.maximum(torch.round(x), low), high)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (inside,) = ctx.saved_tensors
+        return grad * inside, None, None
+
+
+class ScaleGradient(torch.autograd.Function):
+    """Identity whose gradient is multiplied by a constant (LSQ's step-size gradient scale).
+
+    Example:
+        >>> s = torch.tensor(2.0, requires_grad=True)
+        >>> ScaleGradient.apply(s, 0.5).backward(); s.grad.item()
+        0.5
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.factor, None
+
+
+class LearnedRangeQuantize(torch.autograd.Function):
+    r"""QLR with the correct gradient: the range factor alpha learns (fact sheet A, 3.2, 3.4; BT and BT* from 3.5).
+
+    low0 = min(m, 0) and high0 = max(M, 0) are the observed range, alpha * [low0, high0] the clipping range,
+    s = alpha * (high0 - low0) / n its step, z the zero point:
+
+        q          = clip(round(x / s + z), 0, n)
+        q          = c * clip(round((q + k) / c), 0, n / c)          only for bitwise truncation (c > 1)
+        x^         = s (q - z)
+        dx^/dx     = 1 on alpha*low0 <= x <= alpha*high0, else 0
+        dx^/dalpha = (s / alpha) (q - (x / s + z)) inside;  low0 below;  high0 above
+
+    Returns the centred integers q - z (float32); multiply by s, as a constant, for x^.
+
+    Example:
+        >>> a, one, zero = torch.tensor(0.5, requires_grad=True), torch.tensor(1.0), torch.tensor(0.0)
+        >>> v = LearnedRangeQuantize.apply(torch.tensor([2.0]), a, zero, 3 * one, one / 2, zero, 3, 1, 0)
+        >>> (v * 0.5).sum().backward(); v.item(), a.grad.item()      # clipped above: the gradient is high0
+        (3.0, 3.0)
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        alpha: Tensor,
+        low0: Tensor,
+        high0: Tensor,
+        scale: Tensor,
+        zero_point: Tensor,
+        levels: int,
+        coarse: int,
+        shift: int,
+    ) -> Tensor:
+        steps = x / scale + zero_point
+        codes = truncate_codes(torch.round(steps).clamp(0, levels), levels, coarse, shift)
+        ctx.save_for_backward(x, alpha, low0, high0, scale, codes - steps)
+        return codes - zero_point
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, alpha, low0, high0, scale, rounding = ctx.saved_tensors
+        below, above = x < alpha * low0, x > alpha * high0
+        slope = torch.where(below, low0, torch.where(above, high0, rounding * (scale / alpha)))
+        inside = ~(below | above)
+        grad = grad / scale
+        return grad * inside, (grad * slope).sum(), *[None] * 7
+
+
+class ReleasedRangeQuantize(torch.autograd.Function):
+    """QLR with the gradient of the released code: masks and rounding term from the *output* (fact sheet A, 3.4).
+
+    Same forward as `LearnedRangeQuantize`. The gradient of alpha is zero up to rounding noise, so alpha does not learn
+    from the loss; the input gradient is close to a plain straight-through estimator.
+
+    Example:
+        >>> a, one, zero = torch.tensor(0.5, requires_grad=True), torch.tensor(1.0), torch.tensor(0.0)
+        >>> v = ReleasedRangeQuantize.apply(torch.tensor([2.0]), a, zero, 3 * one, one / 2, zero, 3, 1, 0)
+        >>> (v * 0.5).sum().backward(); v.item(), a.grad.item()
+        (3.0, 0.0)
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        alpha: Tensor,
+        low0: Tensor,
+        high0: Tensor,
+        scale: Tensor,
+        zero_point: Tensor,
+        levels: int,
+        coarse: int,
+        shift: int,
+    ) -> Tensor:
+        codes = truncate_codes(torch.round(x / scale + zero_point).clamp(0, levels), levels, coarse, shift)
+        centred = codes - zero_point
+        ctx.save_for_backward(alpha, low0, high0, scale, zero_point, codes)
+        return centred
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        alpha, low0, high0, scale, zero_point, codes = ctx.saved_tensors
+        output, low, high = (codes - zero_point) * scale, alpha * low0, alpha * high0
+        inside = (output >= low) & (output <= high)
+        masked = grad / scale * inside
+        slope = (output < low) * low + (output > high) * high + inside * (codes - (output / scale + zero_point))
+        return masked, (masked * slope).sum(), *[None] * 7
+
+
+def truncate_codes(codes: Tensor, levels: int, coarse: int, shift: int) -> Tensor:
+    """Bitwise truncation: keep every `coarse`-th code, after adding `shift`, clamped (fact sheet A, 3.5).
+
+    Example:
+        >>> truncate_codes(torch.tensor([40.0, 50.0, 255.0]), 255, 85, 3).tolist()
+        [85.0, 85.0, 255.0]
+    """
+    if coarse == 1:
+        return codes
+    return torch.round((codes + shift) / coarse).clamp(0, levels // coarse) * coarse
+
+
+class NodePowerOfTwoQuantize(torch.autograd.Function):
+    r"""One grid per row whose step is a shared scale times a power of two chosen by the row (ours; see `node_pow2`).
+
+    Top-anchored rows count down from their largest entry, zero-anchored rows count up from zero:
+
+        t = max(x) - x  (top)  or  max(x, 0)  (zero);   v = -/+ p * min(round(t / (s p)), n);   x^ = s v
+
+    p is the row's power of two, a constant. Gradients: dv/dx = 1/s where t / (s p) <= n (bound included) and, for zero,
+    x >= 0; else 0. For top, the row's maximum receives minus the others' sum, since all count from it. dv/ds = -t / s^2
+    with the sign of v where dv/dx is not 0, else 0.
+
+    Returns integers v (float32), to be multiplied by s.
+
+    Example:
+        >>> x, one = torch.tensor([[9.0, 5.0, 0.0]]), torch.tensor(1.0)
+        >>> NodePowerOfTwoQuantize.apply(x, one, torch.tensor([[4.0]]), 3, True).tolist()
+        [[-0.0, -4.0, -8.0]]
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, step: Tensor, levels: int, top_anchored: bool) -> Tensor:
+        if top_anchored:
+            top, argmax = x.max(dim=1, keepdim=True)
+            distance = top - x
+        else:
+            argmax, distance = None, x.clamp(min=0)
+        units = (distance * (1 / scale)) / step
+        inside = units <= levels
+        sign = -1.0 if top_anchored else 1.0
+        ctx.top_anchored, ctx.sign = top_anchored, sign
+        ctx.save_for_backward(scale, inside if top_anchored else inside & (x >= 0), units * step, argmax)
+        return torch.round(units.clamp(max=levels)) * (sign * step)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        scale, inside, units, argmax = ctx.saved_tensors
+        grad = grad * inside / scale
+        grad_scale = -ctx.sign * (grad * units).sum()
+        if ctx.top_anchored:
+            grad = grad.scatter_add(1, argmax, -grad.sum(dim=1, keepdim=True))
+        return grad, grad_scale, None, None, None
