@@ -1,0 +1,294 @@
+"""The results store: tidy CSV, one measurement per row, with the full config beside it.
+
+`accuracy.csv` holds the rows, `accuracy.json` the config of every key in it. Every change writes the whole file anew
+under a lock and renames it into place, so a killed process, a full disk or two writers at once lose nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.experiments.config import ExperimentConfig, config_key
+from gnnq_lib.experiments.provenance import provenance
+from gnnq_lib.files import atomic_write
+from gnnq_lib.paths import project_root, results_dir
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = (
+    "experiment",
+    "dataset",
+    "split",
+    "model",
+    "method",
+    "bits",
+    "bits_per_value",
+    "seed",
+    "metric",
+    "value",
+    "unit",
+    "profile",
+    "device",
+    "source",
+    "versions",
+    "commit",
+    "seconds",
+    "config_key",
+)
+NUMBERS = ("bits", "bits_per_value", "seed", "value", "seconds")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured number. What is None is taken from the config's field of the same name, if it has one.
+
+    Attributes:
+        metric: what was measured, for example "test_accuracy" (unit "%"), "model_bytes" (unit "bytes").
+        value: the number.
+        unit: its unit; empty for a plain number.
+        bits_per_value: average bits per stored value, scales included.
+        source: which source served the data.
+        dataset, split, model, method, bits: as in the results columns.
+    """
+
+    metric: str
+    value: float
+    unit: str = ""
+    bits_per_value: float | None = None
+    source: str | None = None
+    dataset: str | None = None
+    split: str | None = None
+    model: str | None = None
+    method: str | None = None
+    bits: float | None = None
+
+
+class ResultsStore:
+    """A CSV of measurements, keyed by config.
+
+    Args:
+        path: the CSV; a bare name ("accuracy") means that file in the results folder.
+
+    Example:
+        >>> import tempfile
+        >>> from gnnq_lib.experiments.config import make_config
+        >>> store = ResultsStore(Path(tempfile.mkdtemp()) / "toy.csv")
+        >>> config = make_config(ExperimentConfig, {"experiment": "toy"})
+        >>> store.append(config, [Measurement("test_accuracy", 83.4, "%")], seconds=1.5)
+        >>> store.done(config_key(config)), float(store.frame().value[0])
+        (True, 83.4)
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        path = Path(path)
+        self.path = path if path.suffix else results_dir() / f"{path.name}.csv"
+        if self.path.suffix != ".csv":
+            raise InputError(f"the results file {self.path.name} ends in {self.path.suffix}; .csv is accepted")
+
+    @property
+    def config_path(self) -> Path:
+        """The JSON of configs beside the CSV."""
+        return self.path.with_suffix(".json")
+
+    def append(self, config: ExperimentConfig, measurements: Sequence[Measurement], seconds: float) -> None:
+        """Store one run's measurements; what an earlier run of the same config left is replaced.
+
+        Raises:
+            InputError: if there are no measurements.
+            OSError: if the files cannot be written; the old ones are then intact.
+        """
+        if not measurements:
+            raise InputError("the run gave no measurement; give at least one per config")
+        shared = {**provenance(), "seconds": f"{seconds:.3f}", "config_key": config_key(config)}
+        rows = [{**_row(config, measurement), **shared} for measurement in measurements]
+        self._replace(rows, {shared["config_key"]: config.model_dump(mode="json")})
+
+    def merge(self, other: ResultsStore) -> int:
+        """Take over all runs of another store, replacing those of the same config; returns how many rows came."""
+        rows = other._rows()
+        if rows:
+            self._replace(rows, other.configs())
+        return len(rows)
+
+    def done(self, key: str) -> bool:
+        """Whether the store has the run with this `config_key`."""
+        return key in self.keys()
+
+    def keys(self) -> set[str]:
+        """The keys of all runs."""
+        return {row["config_key"] for row in self._rows()}
+
+    def configs(self) -> dict[str, dict]:
+        """Key -> full config."""
+        if not self.config_path.is_file():
+            return {}
+        try:
+            return json.loads(self.config_path.read_text())
+        except ValueError:
+            logger.warning("%s is damaged; the settings in it are lost, the rows are not", self.config_path)
+            return {}
+
+    def frame(self) -> pd.DataFrame:
+        """All rows as a table; the columns of numbers are float (seed, bits: where whole, shown as such)."""
+        return _frame(self._rows())
+
+    def _lock(self) -> FileLock:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path.parent / f".{self.path.name}.lock")
+
+    def _rows(self) -> list[dict[str, str]]:
+        if not self.path.is_file():
+            return []
+        rows, broken = _parse(self.path)
+        if broken:
+            with self._lock():
+                rows, broken = _parse(self.path)
+                if broken:
+                    self._set_aside(rows, broken)
+        return rows
+
+    def _set_aside(self, rows: Iterable[dict], broken: list[str]) -> None:
+        aside = self.path.with_suffix(".broken.txt")
+        earlier = aside.read_text() if aside.is_file() else ""
+        atomic_write(aside, earlier + "\n".join(broken) + "\n")
+        atomic_write(self.path, _to_csv(rows))
+        logger.warning("%s: %d broken line(s) set aside in %s; the rest is kept", self.path, len(broken), aside.name)
+
+    def _replace(self, rows: list[dict], configs: dict[str, dict]) -> None:
+        """Write `rows` and their configs in place of what has the same keys."""
+        new_keys = {row["config_key"] for row in rows}
+        self._rows()  # sets broken lines aside first, with its own lock
+        with self._lock():
+            kept = [
+                row
+                for row in (_parse(self.path)[0] if self.path.is_file() else [])
+                if row["config_key"] not in new_keys
+            ]
+            all_rows = kept + rows
+            known = {**self.configs(), **{key: configs[key] for key in new_keys if key in configs}}
+            used = {row["config_key"] for row in all_rows}
+            lines = [
+                f"{json.dumps(key)}: {json.dumps(known[key], sort_keys=True)}" for key in sorted(known) if key in used
+            ]
+            atomic_write(self.config_path, "{\n" + ",\n".join(lines) + "\n}\n")  # first: no row without its config
+            atomic_write(self.path, _to_csv(all_rows))
+
+
+def all_results() -> pd.DataFrame:
+    """Every row of every store: those of the project's `data/results`, replaced by newer ones of the results folder.
+
+    The two are the same folder unless `GNNQ_RESULTS` says otherwise (`gnnq reproduce` sets it while notebooks run).
+    """
+    rows: list[dict[str, str]] = []
+    for folder in dict.fromkeys([project_root() / "data" / "results", results_dir()]):
+        found = [row for file in sorted(folder.glob("*.csv")) if is_store(file) for row in ResultsStore(file)._rows()]
+        keys = {row["config_key"] for row in found}
+        rows = [row for row in rows if row["config_key"] not in keys] + found
+    return _frame(rows)
+
+
+def is_store(file: Path) -> bool:
+    """Whether a CSV file is a results store, by its header."""
+    with file.open() as lines:
+        return lines.readline().strip().split(",")[-1] == COLUMNS[-1]
+
+
+def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str = "test_accuracy") -> pd.DataFrame:
+    """Mean, standard deviation (of the sample) and number of seeds of one metric per group.
+
+    Args:
+        frame: rows of a store.
+        by: columns to group by.
+        metric: rows of which metric.
+
+    Returns:
+        One row per group in order of appearance: `by`, `mean`, `std` (NaN for one run), `n`, `bits_per_value` and
+        `seconds` (means), `text` such as "83.4 ± 0.1 (10)".
+
+    Raises:
+        InputError: if a column is unknown.
+
+    Example:
+        >>> rows = pd.DataFrame({"model": ["a", "a"], "metric": "m", "value": [1.0, 2.0]})
+        >>> summarise(rows.assign(bits_per_value=2, seconds=1), ["model"], "m").text.tolist()
+        ['1.5 ± 0.7 (2)']
+    """
+    unknown = [name for name in by if name not in frame]
+    if unknown:
+        raise InputError(f"column {unknown[0]!r} is unknown; {', '.join(frame.columns)} are accepted")
+    groups = frame[frame.metric == metric].groupby(list(by), sort=False, dropna=False)
+    table = groups.agg(
+        mean=("value", "mean"),
+        std=("value", "std"),
+        n=("value", "size"),
+        bits_per_value=("bits_per_value", "mean"),
+        seconds=("seconds", "mean"),
+    ).reset_index()
+    spread = [f" ± {std:.1f}" if count > 1 else "" for std, count in zip(table["std"], table["n"])]
+    table["text"] = [f"{mean:.1f}{std} ({count})" for mean, std, count in zip(table["mean"], spread, table["n"])]
+    return table
+
+
+def _row(config: ExperimentConfig, measurement: Measurement) -> dict[str, str]:
+    row = {}
+    for name in COLUMNS:
+        value = getattr(measurement, name, None)
+        if value is None:
+            value = getattr(config, name, None)
+        row[name] = "" if value is None else " ".join(str(value).split())  # one row is one line
+    return row
+
+
+def _parse(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Rows of a store and its broken lines: a line without its end, with missing columns or without a number."""
+    text = path.read_text(errors="replace")
+    lines = text.splitlines(keepends=True)
+    if not lines:
+        return [], []
+    header = next(csv.reader([lines[0]]))
+    if not lines[0].endswith("\n"):
+        return [], lines
+    if not {"value", "config_key"} <= set(header):
+        raise InputError(f"{path} is no results file: its header is {lines[0].strip()!r}; the columns are in COLUMNS")
+    rows, broken = [], []
+    for line in lines[1:]:
+        cells = next(csv.reader([line]), [])
+        row = dict(zip(header, cells))
+        if line.endswith("\n") and len(cells) == len(header) and _is_number(row["value"]):
+            rows.append({name: row.get(name, "") for name in COLUMNS})
+        else:
+            broken.append(line.rstrip("\n"))
+    return rows, broken
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _to_csv(rows: Iterable[dict]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _frame(rows: list[dict[str, str]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    for name in NUMBERS:
+        frame[name] = pd.to_numeric(frame[name], errors="coerce")
+    return frame

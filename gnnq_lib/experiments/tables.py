@@ -1,0 +1,129 @@
+"""One YAML file per published table or figure: base settings, a grid or a list of variants, and seeds.
+
+title: Accuracy of INT2 against full precision
+runner: node_classification
+base: {profile: paper, epochs: 200}
+grid:                       # every combination
+  dataset: [cora, citeseer]
+  bits: [2, 4]
+variants:                   # instead of or on top of the grid: each mapping is one variant
+  - {method: qlr}
+  - {method: minmax}
+seeds: 10                   # 0 .. 9, or a list
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.experiments.config import ExperimentConfig, make_config
+from gnnq_lib.naming import nearest
+
+TABLES = Path(__file__).parent / "yaml"
+
+# Runner name -> module with `Config` (a subclass of ExperimentConfig) and `run_one(config) -> list[Measurement]`.
+RUNNERS = {
+    "node_classification": "gnnq_lib.experiments.node_classification",
+    "recommendation": "gnnq_lib.experiments.recommendation",
+}
+_KEYS = ("title", "runner", "base", "grid", "variants", "seeds")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table or figure: its name (the file's), title, runs, and the function that does one of them."""
+
+    name: str
+    title: str
+    configs: tuple[ExperimentConfig, ...]
+    run_one: Callable[[Any], list]
+
+
+def table_names() -> list[str]:
+    """Names of the tables that come with the library."""
+    return sorted(file.stem for file in TABLES.glob("*.yaml"))
+
+
+def load_table(name: str | Path, seeds: int | None = None) -> Table:
+    """Read a table's YAML and make all its configs.
+
+    Args:
+        name: one of `table_names()` or the path of a YAML file.
+        seeds: use seeds 0 .. seeds-1 instead of the file's.
+
+    Raises:
+        InputError: for an unknown table, key, runner or setting; names the file.
+    """
+    file = Path(name) if str(name).endswith((".yaml", ".yml")) else TABLES / f"{name}.yaml"
+    if not file.is_file():
+        known = table_names()
+        raise InputError(
+            f"table {str(name)!r} is unknown{nearest(str(name), known)}; "
+            f"{', '.join(known) or 'no built-in table'} or the path of a YAML file is accepted"
+        )
+    content = _read(file)
+    module = _runner(file, content["runner"])
+    try:
+        variants = expand(content.get("base") or {}, content.get("grid") or {}, content.get("variants") or [{}])
+        configs = [
+            make_config(module.Config, {"experiment": file.stem, **variant, "seed": seed})
+            for variant in variants
+            for seed in _seeds(content.get("seeds", 1) if seeds is None else seeds)
+        ]
+    except InputError as error:
+        raise InputError(f"{file.name}: {error}") from None
+    return Table(file.stem, content.get("title", file.stem), tuple(configs), module.run_one)
+
+
+def expand(base: dict, grid: dict[str, Sequence], variants: Sequence[dict]) -> list[dict]:
+    """Every combination of the grid with every variant, on top of the base settings.
+
+    Raises:
+        InputError: if a grid entry is no list.
+
+    Example:
+        >>> expand({"a": 1}, {"b": [2, 3]}, [{}])
+        [{'a': 1, 'b': 2}, {'a': 1, 'b': 3}]
+    """
+    for name, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise InputError(f"grid entry {name!r} is {values!r}; a list of values is accepted")
+    combinations = (dict(zip(grid, values)) for values in itertools.product(*grid.values()))
+    return [{**base, **combination, **variant} for combination in combinations for variant in variants]
+
+
+def _seeds(seeds: int | Sequence[int]) -> list[int]:
+    if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds >= 1:
+        return list(range(seeds))
+    if isinstance(seeds, list) and seeds:
+        return seeds
+    raise InputError(f"seeds is {seeds!r}; a number from 1 or a list of seeds is accepted")
+
+
+def _read(file: Path) -> dict:
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file.name} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or "runner" not in content:
+        raise InputError(f"{file.name} is no table; a mapping with {', '.join(_KEYS)} is accepted (runner is required)")
+    unknown = [key for key in content if key not in _KEYS]
+    if unknown:
+        raise InputError(
+            f"{file.name}: {unknown[0]!r} is unknown{nearest(str(unknown[0]), _KEYS)}; {', '.join(_KEYS)} are accepted"
+        )
+    return content
+
+
+def _runner(file: Path, name: str):
+    if name not in RUNNERS:
+        raise InputError(f"{file.name}: runner {name!r} is unknown; {', '.join(RUNNERS)} are accepted")
+    return importlib.import_module(RUNNERS[name])

@@ -1,0 +1,98 @@
+"""Many runs: resumed, in processes, failures and dying processes reported without losing the rest."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.experiments import ResultsStore, make_config, run_all
+
+# The runs live in a module of their own, so that spawned processes can import them.
+MODULE = """
+import os
+import torch
+from gnnq_lib.experiments import ExperimentConfig, Measurement
+
+class Config(ExperimentConfig):
+    what: str = "succeed"
+
+def run_one(config):
+    if config.what == "fail":
+        raise ValueError(f"seed {config.seed} does not work")
+    if config.what == "die":
+        os._exit(9)
+    return [Measurement("square", config.seed**2), Measurement("threads", torch.get_num_threads())]
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    (tmp_path / "toy_runs.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    return importlib.import_module("toy_runs")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultsStore(tmp_path / "toy.csv")
+
+
+def configs(toy, **whats):
+    return [
+        make_config(toy.Config, {"experiment": "toy", "seed": seed, "what": whats.get(f"s{seed}", "succeed")})
+        for seed in range(4)
+    ]
+
+
+def squares(store):
+    frame = store.frame()
+    return sorted(frame[frame.metric == "square"].value)
+
+
+def test_one_job_runs_here_and_resumes(toy, store):
+    lines = []
+    report = run_all(configs(toy)[:3], toy.run_one, store, say=lines.append)
+    assert (report.computed, report.taken, report.failed) == (3, 0, {})
+    report = run_all(configs(toy), toy.run_one, store, say=lines.append)
+    assert (report.computed, report.taken) == (1, 3)
+    assert lines == ["3 of 4 runs taken from toy.csv, 1 to do"]
+    assert squares(store) == [0, 1, 4, 9]
+
+
+def test_duplicates_run_once(toy, store):
+    assert run_all(configs(toy)[:1] * 3, toy.run_one, store).computed == 1
+
+
+def test_a_failing_run_is_reported_and_loses_nothing(toy, store):
+    lines = []
+    report = run_all(configs(toy, s1="fail"), toy.run_one, store, say=lines.append)
+    assert squares(store) == [0, 4, 9]
+    assert lines == ["failed: experiment=toy, seed=1, what=fail: ValueError: seed 1 does not work"]
+    assert "Traceback" in next(iter(report.failed.values()))
+
+
+def test_processes_with_their_share_of_the_cores(toy, store, monkeypatch):
+    monkeypatch.setattr("gnnq_lib.experiments.runner.usable_cores", lambda: 2)
+    lines = []
+    report = run_all(configs(toy, s2="fail"), toy.run_one, store, jobs=2, say=lines.append)
+    assert (report.computed, len(report.failed)) == (3, 1)
+    assert squares(store) == [0, 1, 9]
+    frame = store.frame()
+    assert set(frame[frame.metric == "threads"].value) == {1}
+    assert str(report) == "3 computed, 0 taken from the store, 1 failed"
+
+
+def test_a_dying_process_loses_only_its_own_run(toy, store):
+    lines = []
+    report = run_all(configs(toy, s0="die"), toy.run_one, store, jobs=2, say=lines.append)
+    assert squares(store) == [1, 4, 9]
+    assert list(report.failed.values()) == ["its process died (killed or out of memory)"]
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_bad_jobs(toy, store, jobs):
+    with pytest.raises(InputError, match=f"jobs is {jobs}"):
+        run_all([], toy.run_one, store, jobs=jobs)

@@ -1,0 +1,106 @@
+"""Tables in YAML: combinations, seeds, and every mistake named with the file."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.experiments import ExperimentConfig, load_table, table_names, tables
+
+
+class Config(ExperimentConfig):
+    dataset: str = "cora"
+    bits: int = 2
+    method: str = "qlr"
+
+
+@pytest.fixture(autouse=True)
+def toy_runner(monkeypatch):
+    module = types.ModuleType("toy_runner")
+    module.Config, module.run_one = Config, lambda config: []
+    monkeypatch.setitem(sys.modules, "toy_runner", module)
+    monkeypatch.setattr(tables, "RUNNERS", {"toy": "toy_runner"})
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        (tmp_path / "table9.yaml").write_text(text)
+        return tmp_path / "table9.yaml"
+
+    return write
+
+
+def test_grid_variants_and_seeds_by_hand(write):
+    table = load_table(
+        write(
+            "title: T\nrunner: toy\nbase: {profile: paper, bits: 8}\ngrid: {dataset: [cora, pubmed]}\n"
+            "variants: [{method: qlr}, {method: minmax, bits: 4}]\nseeds: 2\n"
+        )
+    )
+    assert (table.name, table.title) == ("table9", "T")
+    assert [(c.dataset, c.method, c.bits, c.seed) for c in table.configs] == [
+        ("cora", "qlr", 8, 0),
+        ("cora", "qlr", 8, 1),
+        ("cora", "minmax", 4, 0),
+        ("cora", "minmax", 4, 1),
+        ("pubmed", "qlr", 8, 0),
+        ("pubmed", "qlr", 8, 1),
+        ("pubmed", "minmax", 4, 0),
+        ("pubmed", "minmax", 4, 1),
+    ]
+    assert {(c.experiment, c.profile) for c in table.configs} == {("table9", "paper")}
+    assert table.run_one(None) == []
+
+
+def test_seeds_as_a_list_and_from_the_caller(write):
+    file = write("runner: toy\nseeds: [3, 7]\n")
+    assert [config.seed for config in load_table(file).configs] == [3, 7]
+    assert [config.seed for config in load_table(file, seeds=3).configs] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runner: [", "table9.yaml is not valid YAML"),
+        ("- a\n", "table9.yaml is no table"),
+        ("base: {}\n", "runner is required"),
+        ("runner: toy\ngird: {}\n", "table9.yaml: 'gird' is unknown .did you mean grid"),
+        ("runner: toi\n", "runner 'toi' is unknown; toy are accepted"),
+        ("runner: toy\nbase: {bitz: 2}\n", "table9.yaml: setting 'bitz' is unknown .did you mean bits"),
+        ("runner: toy\ngrid: {bits: 2}\n", "grid entry 'bits' is 2; a list"),
+        ("runner: toy\ngrid: {bits: []}\n", "grid entry 'bits' is ..; a list"),
+        ("runner: toy\nseeds: 0\n", "seeds is 0"),
+        ("runner: toy\nseeds: [-1]\n", "setting seed is -1"),
+    ],
+    ids=[
+        "yaml",
+        "list",
+        "no runner",
+        "key",
+        "runner",
+        "setting",
+        "grid scalar",
+        "grid empty",
+        "seeds",
+        "negative seed",
+    ],
+)
+def test_mistakes_are_named(write, text, message):
+    with pytest.raises(InputError, match=message) as error:
+        load_table(write(text))
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_table():
+    with pytest.raises(InputError, match="table 'nothing' is unknown"):
+        load_table("nothing")
+
+
+def test_built_in_tables_load(monkeypatch):
+    monkeypatch.undo()
+    for name in table_names():
+        assert load_table(name).configs
