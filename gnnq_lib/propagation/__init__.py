@@ -1,7 +1,8 @@
 """What one layer does to node embeddings: sparse operators, APPNP, SMP, EMP, and measures of smoothness.
 
 Paper symbol -> name here (paper A): A_hat, L, B -> `GraphOperator`; mu, eta_H, eta_s, eta_lambda, a -> `Smp.mu`,
-`eta_h`, `eta_s`, `eta_lambda`, `threshold`; lambda, s, trace(G^T L G) per layer -> `Trajectory.multiplier`, `slack`, `change`.
+`eta_h`, `eta_s`, `eta_lambda`, `threshold`; lambda, s, trace(G^T L G) per layer -> `Trajectory.multiplier`, `slack`,
+`change`.
 """
 
 from gnnq_lib.propagation.lowbit import (

@@ -1,0 +1,266 @@
+"""Node classification runs: a typed config in, measurements out (paper A)."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from gnnq_lib.datasets import load_dataset
+from gnnq_lib.experiments.config import ExperimentConfig, make_config
+from gnnq_lib.experiments.seeding import seed_everything
+from gnnq_lib.experiments.store import Measurement
+from gnnq_lib.experiments.training import Graph, History, TrainingOptions, evaluate, start_from, train
+from gnnq_lib.models import STAGES, DecoupledClassifier, Method, ModelOptions
+from gnnq_lib.models.deep import DEEP_MODELS, make_deep_model
+from gnnq_lib.propagation import Appnp, Emp, MessagePlacement, Norm, Scheme, Smp
+
+DECOUPLED = ("smp", "emp", "emp_released", "appnp", "mlp")
+ModelName = Literal[
+    "smp", "emp", "emp_released", "appnp", "mlp", "gcn", "sgc", "gcnii", "dagnn", "pairnorm", "dropedge"
+]  # fmt: skip
+
+# What validation chose for full precision, per data set (searches: `gnnq run search_fp32`); others use the defaults.
+FP32_RECIPES: dict[str, dict] = {}
+
+
+class Config(ExperimentConfig):
+    """Everything that decides a run; the defaults train INT2 SMP on Cora from an FP32 teacher.
+
+    Attributes:
+        dataset, split, split_seed: see `load_dataset`; a folder path is accepted as data set.
+        model: propagation scheme or deep baseline.
+        method, bits: see `models.methods`; bits is 32 for fp32.
+        start: "fp32" starts from a full-precision model and distils from it; "scratch" trains as in the paper.
+        num_layers, hidden, dropout: architecture.
+        epochs, lr, weight_decay, second_weight_decay, quantizer_lr, schedule, distillation: see `TrainingOptions`;
+            None takes the recipe's value for this data set and start.
+        stages, placement, calibration, dropout_first, as_released, exponent_bits, ratio: see `ModelOptions`.
+        multiplier, threshold, gap_term, non_negative, detach_change: see `Smp`.
+        lambda1, lambda2, norm: see `Emp`.
+
+    Example:
+        >>> make_config(Config, {"experiment": "demo", "dataset": "cora", "bits": 2}).method
+        'node_pow2'
+    """
+
+    dataset: str = "cora"
+    split: Literal["public", "random", "given"] = "public"
+    split_seed: int = 0
+    model: ModelName = "smp"
+    method: Literal[tuple(m.value for m in Method)] = "node_pow2"  # type: ignore[valid-type]
+    bits: int = 2
+    start: Literal["fp32", "scratch"] = "fp32"
+    num_layers: int = Field(default=10, ge=0, le=256)
+    hidden: int = Field(default=64, ge=1)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    epochs: int | None = Field(default=None, ge=1)
+    teacher_epochs: int | None = Field(default=None, ge=1)
+    lr: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+    second_weight_decay: float | None = Field(default=None, ge=0)
+    quantizer_lr: float | None = Field(default=None, ge=0)
+    schedule: Literal["constant", "step", "cosine"] | None = None
+    distillation: float = Field(default=1.0, ge=0)
+    stages: tuple[str, ...] = STAGES
+    placement: Literal["node", "edge"] = "node"
+    calibration: Literal["evaluation", "training"] = "evaluation"
+    dropout_first: bool = False
+    as_released: bool = False
+    exponent_bits: int | None = Field(default=None, ge=0, le=3)
+    ratio: float | None = Field(default=None, gt=0, le=1)
+    multiplier: bool = False
+    threshold: float = 0.1
+    gap_term: bool = False
+    non_negative: bool = False
+    detach_change: bool = False
+    mu: float = 9.0
+    lambda1: float = 3.0
+    lambda2: float = 3.0
+    norm: Literal["l21", "l1"] = "l21"
+
+    @field_validator("bits")
+    @classmethod
+    def _bits(cls, bits: int) -> int:
+        if bits != 32 and not 2 <= bits <= 8:
+            raise ValueError("2 to 8, or 32 for full precision, are accepted")
+        return bits
+
+    @property
+    def low_bit(self) -> bool:
+        """True unless everything is full precision."""
+        return self.method != "fp32" and self.bits != 32
+
+
+RECIPES = {
+    "fp32": {"dropout": 0.8, "epochs": 200, "lr": 0.02, "weight_decay": 5e-4, "second_weight_decay": 5e-4,
+             "schedule": "step", "quantizer_lr": 0.0, "ratio": 0.6},
+    "fine_tune": {"dropout": 0.8, "epochs": 150, "lr": 2e-3, "weight_decay": 1e-5, "second_weight_decay": 1e-5,
+                  "schedule": "cosine", "quantizer_lr": 1e-2, "ratio": 0.6},
+    "scratch": {"dropout": 0.5, "epochs": 200, "lr": 0.01, "weight_decay": 1e-5, "second_weight_decay": 1e-5,
+                "schedule": "step", "quantizer_lr": 1e-3, "ratio": 0.6},
+}  # fmt: skip
+
+
+def resolve(config: Config) -> Config:
+    """Fill every None from the recipe for the data set, method and start."""
+    recipe = dict(RECIPES[_recipe_name(config)])
+    if not config.low_bit:
+        recipe.update(FP32_RECIPES.get(config.dataset, {}))
+    missing = {name: value for name, value in recipe.items() if getattr(config, name) is None}
+    return config.model_copy(update=missing)
+
+
+def scheme_of(config: Config) -> Scheme:
+    """The propagation scheme that a config names."""
+    if config.model == "smp":
+        return Smp(
+            mu=config.mu,
+            threshold=config.threshold,
+            use_multiplier=config.multiplier,
+            gap_term=config.gap_term,
+            non_negative=config.non_negative,
+            detach_change=config.detach_change,
+        )
+    if config.model in ("emp", "emp_released"):
+        return Emp(config.lambda1, config.lambda2, Norm(config.norm), as_released=config.model == "emp_released")
+    return Appnp()
+
+
+def build_model(config: Config, graph: Graph) -> nn.Module:
+    """A fresh model for a resolved config; seeds the weights."""
+    seed_everything(config.seed)
+    data = graph.dataset
+    if config.model in DEEP_MODELS:
+        return make_deep_model(
+            config.model, data.num_features, data.num_classes, config.num_layers, config.hidden, config.dropout
+        )
+    options = ModelOptions(
+        scheme=scheme_of(config),
+        num_layers=0 if config.model == "mlp" else config.num_layers,
+        hidden=config.hidden,
+        dropout=config.dropout,
+        method=Method(config.method) if config.low_bit else Method.FP32,
+        num_bits=config.bits if config.low_bit else 8,
+        stages=config.stages,
+        placement=MessagePlacement(config.placement),
+        dropout_first=config.dropout_first,
+        as_released=config.as_released,
+        calibration=config.calibration,
+        exponent_bits=config.exponent_bits,
+        ratio=config.ratio,
+    )
+    return DecoupledClassifier(data.num_features, data.num_classes, graph.operator, options)
+
+
+def load_graph(dataset: str, split: str = "public", split_seed: int = 0) -> Graph:
+    """The graph of a config, kept in memory for the next run of this process.
+
+    Example:
+        >>> load_graph("digits", "random").dataset.num_classes
+        10
+    """
+    return _load_graph(dataset, split, split_seed)
+
+
+@lru_cache(maxsize=2)
+def _load_graph(dataset: str, split: str, split_seed: int) -> Graph:
+    return Graph(load_dataset(dataset, split=split, seed=split_seed))
+
+
+def fit(config: Config, graph: Graph | None = None, **train_arguments: object) -> tuple[nn.Module, History, Graph]:
+    """Train one model as its config says; the returned model carries the best validation epoch's weights.
+
+    Args:
+        config: resolved or not.
+        graph: data to use in place of the config's.
+        train_arguments: `probe`, `progress`, passed on to `train`.
+
+    Example:
+        >>> tiny = make_config(Config, {"experiment": "demo", "dataset": "digits", "split": "random",
+        ...                             "method": "fp32", "bits": 32, "epochs": 2})
+        >>> len(fit(tiny)[1].loss)
+        2
+    """
+    config = resolve(config)
+    graph = graph or load_graph(config.dataset, config.split, config.split_seed)
+    teacher, teacher_logits = None, None
+    if config.low_bit and config.start == "fp32":
+        teacher = _teacher(teacher_config(config), graph)
+        teacher_logits = evaluate(teacher, graph)
+    model = build_model(config, graph)
+    if teacher is not None:
+        start_from(model, teacher)
+    history = train(model, graph, _training_options(config, teacher_logits), teacher_logits, **train_arguments)
+    return model, history, graph
+
+
+def teacher_config(config: Config) -> Config:
+    """The full-precision run that a low-bit run starts from."""
+    keep = ("experiment", "profile", "seed", "dataset", "split", "split_seed", "model", "num_layers", "hidden",
+            "multiplier", "threshold", "mu", "lambda1", "lambda2", "norm")  # fmt: skip
+    values = {name: getattr(config, name) for name in keep}
+    return resolve(make_config(Config, {**values, "method": "fp32", "bits": 32, "epochs": config.teacher_epochs}))
+
+
+_TEACHERS: dict[tuple[str, int], nn.Module] = {}
+
+
+def _teacher(config: Config, graph: Graph) -> nn.Module:
+    """The teacher; the last one is kept, since the same seed often serves several methods in a row."""
+    key = (config.model_copy(update={"experiment": "teacher"}).model_dump_json(), id(graph))
+    if key not in _TEACHERS:
+        _TEACHERS.clear()
+        _TEACHERS[key] = fit(config, graph)[0]
+    return _TEACHERS[key]
+
+
+def run_one(config: Config) -> list[Measurement]:
+    """Train, evaluate, and return accuracy, bits per value and size as measurements."""
+    start = time.perf_counter()
+    config = resolve(config)
+    model, history, graph = fit(config)
+    seconds = time.perf_counter() - start
+    stage_bits = model.bits_per_value(graph.features) if isinstance(model, DecoupledClassifier) else {}
+    largest = max(stage_bits.values(), default=32.0)
+    common = {"bits_per_value": largest, "source": graph.dataset.source, "method": config.method}
+    rows = [
+        Measurement("test_accuracy", history.test_accuracy[history.best_epoch], "%", **common),
+        Measurement("val_accuracy", history.val_accuracy[history.best_epoch], "%", **common),
+        Measurement("best_epoch", history.best_epoch, "epoch", **common),
+        Measurement("train_seconds", seconds, "s", **common),
+        Measurement("model_bytes", parameter_bytes(model), "bytes", **common),
+    ]
+    return rows + [Measurement(f"bits_{stage}", bits, "bits per value", **common) for stage, bits in stage_bits.items()]
+
+
+def parameter_bytes(model: nn.Module) -> float:
+    """Bytes of weights and biases at their bits, scales included."""
+    if not isinstance(model, DecoupledClassifier):
+        return sum(4 * p.numel() for p in model.parameters())
+    weights = (model.weight1, model.weight2)
+    bits = sum(
+        q.bits_per_value(tuple(w.shape)) * w.numel() for q, w in zip(model.weight_quantizers, weights, strict=True)
+    )
+    return bits / 8 + 4 * (model.bias1.numel() + model.bias2.numel())
+
+
+def _recipe_name(config: Config) -> str:
+    if not config.low_bit:
+        return "fp32"
+    return "fine_tune" if config.start == "fp32" else "scratch"
+
+
+def _training_options(config: Config, teacher: Tensor | None) -> TrainingOptions:
+    return TrainingOptions(
+        epochs=config.epochs,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        second_weight_decay=config.second_weight_decay,
+        quantizer_lr=config.quantizer_lr,
+        schedule=config.schedule,
+        distillation=0.0 if teacher is None else config.distillation,
+    )

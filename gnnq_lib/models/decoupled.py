@@ -1,0 +1,224 @@
+"""The low-bit node classifier of paper A: predict with two linear layers, then propagate (fact sheet A, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.models.features import FeatureMatrix
+from gnnq_lib.models.methods import OURS, STAGES, Method, MethodOptions
+from gnnq_lib.propagation import (
+    Coordinates,
+    Emp,
+    GraphOperator,
+    MessagePlacement,
+    PropagationQuantizers,
+    Route,
+    Scheme,
+    Smp,
+    Trajectory,
+)
+from gnnq_lib.quantizers import FullPrecision, Quantizer
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Architecture and quantization of a `DecoupledClassifier`.
+
+    Attributes:
+        scheme: `Smp(...)`, `Emp(...)` or `Appnp(...)`.
+        num_layers: K.
+        hidden: width of the hidden layer.
+        dropout: rate on inputs and hidden layer.
+        method, num_bits, stages: see `models.methods`.
+        placement: quantize messages once per node or once per edge.
+        dropout_first: dropout before the input quantizers, as released; else after them, so that training and
+            evaluation quantize tensors of the same scale.
+        as_released, calibration, exponent_bits, ratio: see `MethodOptions`.
+        recompute: recompute layers in the backward pass, for large graphs.
+
+    Example:
+        >>> ModelOptions().num_layers
+        10
+    """
+
+    scheme: Scheme = field(default_factory=Smp)
+    num_layers: int = 10
+    hidden: int = 64
+    dropout: float = 0.8
+    method: Method = Method.FP32
+    num_bits: int = 2
+    stages: tuple[str, ...] = STAGES
+    placement: MessagePlacement = MessagePlacement.NODE
+    dropout_first: bool = False
+    as_released: bool = False
+    calibration: str = "evaluation"
+    exponent_bits: int | None = None
+    ratio: float = 0.6
+    recompute: bool = False
+
+
+class DecoupledClassifier(nn.Module):
+    r"""log-softmax-ready logits of every node: H = PROP( W2 relu(W1 x) ), every stage quantized by one method.
+
+        h      = relu( Q_in(X) Q_w(W1) + b1 )         (|V|, hidden)
+        X_in   = Q_h(h) Q_w(W2) + b2                  (|V|, C)
+        logits = PROP(X_in)                           K layers, on class scores
+
+    Args:
+        num_features, num_classes: F, C.
+        operator: the graph; its degrees set up degree-aware quantizers.
+        options: see `ModelOptions`.
+
+    Shapes:
+        input `FeatureMatrix` of (|V|, F); output (|V|, C) float32.
+
+    Example:
+        >>> pair = GraphOperator(torch.tensor([[0, 1], [1, 0]]), 2)
+        >>> model = DecoupledClassifier(3, 2, pair, ModelOptions(num_layers=2))
+        >>> model(FeatureMatrix(torch.eye(2, 3)), pair).shape
+        torch.Size([2, 2])
+    """
+
+    def __init__(self, num_features: int, num_classes: int, operator: GraphOperator, options: ModelOptions) -> None:
+        super().__init__()
+        if options.num_layers < 0:
+            raise InputError(f"num_layers={options.num_layers} was given; 0 or more are accepted.")
+        self.options = options
+        self.weight1 = nn.Parameter(torch.empty(num_features, options.hidden))
+        self.bias1 = nn.Parameter(torch.zeros(options.hidden))
+        self.weight2 = nn.Parameter(torch.empty(options.hidden, num_classes))
+        self.bias2 = nn.Parameter(torch.zeros(num_classes))
+        nn.init.xavier_uniform_(self.weight1)
+        nn.init.xavier_uniform_(self.weight2)
+        rules = method_options(options, operator, num_classes)
+        self.route = Route(_coordinates(options.scheme, rules), options.placement, options.recompute)
+        self.input_quantizer = rules.input_quantizer()
+        self.weight_quantizers = nn.ModuleList(
+            [rules.weight_quantizer(options.hidden), rules.weight_quantizer(num_classes)]
+        )
+        self.hidden_quantizer = rules.hidden_quantizer()
+        with_gap = isinstance(options.scheme, Smp) and options.scheme.use_multiplier
+        self.propagation = PropagationQuantizers(rules.propagation_quantizer, options.num_layers, with_gap)
+        self.embedding_quantizer = rules.embedding_quantizer()
+        self._low_bit_inputs: tuple[FeatureMatrix, object] | None = None
+
+    def forward(self, features: FeatureMatrix, operator: GraphOperator, trajectory: Trajectory | None = None) -> Tensor:
+        """Class scores of every node, (|V|, C)."""
+        scores = self.predict(features)
+        logits = self.options.scheme(scores, operator, self.propagation, self.route, trajectory)
+        last = self.propagation.updates[-1] if len(self.propagation.updates) else self.propagation.features
+        if isinstance(last, FullPrecision):
+            logits = self.embedding_quantizer(logits).dequantize()
+        return logits
+
+    def predict(self, features: FeatureMatrix) -> Tensor:
+        """X_in: class scores before propagation, (|V|, C)."""
+        hidden = functional.relu(self._first_linear(features) + self.bias1)
+        if self.options.dropout_first:
+            hidden = functional.dropout(hidden, self.options.dropout, self.training)
+        quantized = self.hidden_quantizer(hidden)
+        weight = self.weight_quantizers[1](self.weight2)
+        values = quantized.values
+        if not self.options.dropout_first:
+            values = functional.dropout(values, self.options.dropout, self.training)
+        # Integer products first, scales after: the packed model does the same and gets the same bits.
+        product = values @ weight.values
+        if quantized.low_bit:
+            product = product * quantized.scale
+        return (product * weight.scale if weight.low_bit else product) + self.bias2
+
+    def _first_linear(self, features: FeatureMatrix) -> Tensor:
+        if self.input_quantizer is None:
+            return self._integer_linear(features)
+        weight = self.weight_quantizers[0](self.weight1).dequantize()
+        dropout, training = self.options.dropout, self.training
+        values = features.values
+        if self.options.dropout_first:
+            values = functional.dropout(values, dropout, training)
+        quantized = self.input_quantizer(values, implicit_zeros=features.implicit_zeros).dequantize()
+        if not self.options.dropout_first:
+            quantized = functional.dropout(quantized, dropout, training)
+        if quantized.requires_grad:
+            return features.product_with_values(weight, quantized)
+        return features.product(weight, quantized)
+
+    def _integer_linear(self, features: FeatureMatrix) -> Tensor:
+        low = self.low_bit_features(features)
+        weight = self.weight1 if low.column_scale is None else self.weight1 * low.column_scale[:, None]
+        weight = self.weight_quantizers[0](weight)
+        codes = functional.dropout(low.codes, self.options.dropout, self.training)
+        product = features.product(weight.values, codes) * low.row_scale
+        return product * weight.scale if weight.low_bit else product
+
+    def low_bit_features(self, features: FeatureMatrix):  # noqa: ANN201 - LowBitFeatures
+        """Integer form of the features, made once per feature matrix."""
+        if self._low_bit_inputs is None or self._low_bit_inputs[0] is not features:
+            self._low_bit_inputs = (features, features.low_bit(self.options.num_bits))
+        return self._low_bit_inputs[1]
+
+    def bits_per_value(self, features: FeatureMatrix) -> dict[str, float]:
+        """Bits per value of every stage, scales, zero points and exponents included.
+
+        Inputs count stored values; a stage that is not quantized counts 32.
+        """
+        num_nodes, classes = features.num_nodes, self.weight2.shape[1]
+        state = (num_nodes, classes)
+        weights = [
+            q.bits_per_value(tuple(w.shape)) * w.numel()
+            for q, w in zip(self.weight_quantizers, (self.weight1, self.weight2), strict=True)
+        ]
+        first = self.propagation
+        bits = {
+            "inputs": self._input_bits(features),
+            "weights": sum(weights) / (self.weight1.numel() + self.weight2.numel()),
+            "features": max(
+                self.hidden_quantizer.bits_per_value((num_nodes, self.weight1.shape[1])),
+                first.features.bits_per_value(state),
+            ),
+        }
+        if self.options.num_layers:
+            bits["messages"] = self._message_bits(state)
+            bits["aggregates"] = first.aggregates[0].bits_per_value(state)
+            bits["updates"] = first.updates[0].bits_per_value(state)
+        last: Quantizer = first.updates[-1] if self.options.num_layers else first.features
+        bits["embeddings"] = (self.embedding_quantizer if isinstance(last, FullPrecision) else last).bits_per_value(
+            state
+        )
+        return bits
+
+    def _message_bits(self, state: tuple[int, int]) -> float:
+        quantizer = self.propagation.messages[0]
+        if self.route.coordinates is Coordinates.MEAN and not isinstance(self.propagation.updates[0], FullPrecision):
+            return self.propagation.updates[0].bits_per_value(state)
+        return quantizer.bits_per_value(state)
+
+    def _input_bits(self, features: FeatureMatrix) -> float:
+        if self.input_quantizer is None:
+            low = self.low_bit_features(features)
+            return low.num_bits + low.side_bits / max(1, features.num_stored)
+        return self.input_quantizer.bits_per_value((max(1, features.num_stored), 1))
+
+
+def method_options(options: ModelOptions, operator: GraphOperator, num_classes: int) -> MethodOptions:
+    """The quantizer rules that a model's options imply."""
+    return MethodOptions(
+        options.method,
+        options.num_bits,
+        options.stages,
+        operator.degree,
+        num_classes,
+        options.as_released,
+        options.calibration,
+        options.exponent_bits,
+        options.ratio,
+    )
+
+
+def _coordinates(scheme: Scheme, rules: MethodOptions) -> Coordinates:
+    # EMP's incidence term is written for the symmetric form.
+    return Coordinates.SYMMETRIC if isinstance(scheme, Emp) or rules.method not in OURS else Coordinates.MEAN
