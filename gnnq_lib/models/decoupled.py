@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gnnq_lib.errors import InputError
-from gnnq_lib.models.features import FeatureMatrix
+from gnnq_lib.models.features import FeatureMatrix, LowBitFeatures
 from gnnq_lib.models.methods import OURS, STAGES, Method, MethodOptions
 from gnnq_lib.propagation import (
     Coordinates,
@@ -105,7 +105,7 @@ class DecoupledClassifier(nn.Module):
         with_gap = isinstance(options.scheme, Smp) and options.scheme.use_multiplier
         self.propagation = PropagationQuantizers(rules.propagation_quantizer, options.num_layers, with_gap)
         self.embedding_quantizer = rules.embedding_quantizer()
-        self._low_bit_inputs: tuple[FeatureMatrix, object] | None = None
+        self._low_bit_inputs: tuple[FeatureMatrix, LowBitFeatures] | None = None
 
     def forward(self, features: FeatureMatrix, operator: GraphOperator, trajectory: Trajectory | None = None) -> Tensor:
         """Class scores of every node, (|V|, C)."""
@@ -155,7 +155,7 @@ class DecoupledClassifier(nn.Module):
         product = features.product(weight.values, codes) * low.row_scale
         return product * weight.scale if weight.low_bit else product
 
-    def low_bit_features(self, features: FeatureMatrix):  # noqa: ANN201 - LowBitFeatures
+    def low_bit_features(self, features: FeatureMatrix) -> LowBitFeatures:
         """Integer form of the features, made once per feature matrix."""
         if self._low_bit_inputs is None or self._low_bit_inputs[0] is not features:
             self._low_bit_inputs = (features, features.low_bit(self.options.num_bits))

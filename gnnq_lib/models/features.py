@@ -1,7 +1,7 @@
 """Input features as one sparse matrix, prepared once: normalised values, their transpose, and their low-bit form.
 
-Bag-of-words features are sparse and non-negative. Row-normalised binary features need no quantizer at all: the pattern says
-where the ones are (1 bit each) and the row scale is 1 / (number of ones). Graded features (TF-IDF) get b-bit codes
+Bag-of-words features are sparse and non-negative. Row-normalised binary features need no quantizer at all: the pattern
+says where the ones are (1 bit each) and the row scale is 1 / (number of ones). Graded features (TF-IDF) get b-bit codes
 times a column scale, which moves into the weights; the row scale again follows from the codes.
 """
 

@@ -2,16 +2,17 @@
 
 Paper A names these stages: inputs, weights, features, messages, aggregates, updates, final embeddings.
 
-| method       | what it is                                                                      | source        |
-| ------------ | ------------------------------------------------------------------------------- | ------------- |
-| fp32         | nothing quantized                                                               | -             |
-| qlr          | learned range per tensor                                                        | paper A       |
-| bt, bt_star  | the same with bitwise truncation, BT* shifted by the skewness                   | paper A       |
-| minmax       | plain quantization-aware training, range per tensor                             | baseline      |
-| lsq          | learned step per tensor                                                         | baseline      |
-| degree_quant | percentile ranges, protected nodes                                              | baseline      |
-| tensor, degree_bucket, node_free | weights and inputs as node_pow2; activations one scale per tensor, per degree bucket, per node | ours, ablation |
-| node_pow2    | one scale, a power of two per node; symmetric weight grid per column             | ours          |
+| method          | what it is                                                                | source         |
+| --------------- | ------------------------------------------------------------------------- | -------------- |
+| fp32            | nothing quantized                                                         | -              |
+| qlr             | learned range per tensor                                                  | paper A        |
+| bt, bt_star     | the same with bitwise truncation, BT* shifted by the skewness             | paper A        |
+| minmax          | plain quantization-aware training, range per tensor                       | baseline       |
+| lsq             | learned step per tensor                                                   | baseline       |
+| degree_quant    | percentile ranges, protected nodes                                        | baseline       |
+| node_pow2       | a shared scale times a power of two per node; weight grid per column      | ours           |
+| tensor, degree_bucket, node_free | as node_pow2, but what is propagated shares one scale per | ours, ablation |
+|                 | tensor or degree bucket, or has a free one per node                       |                |
 """
 
 from __future__ import annotations
