@@ -162,6 +162,23 @@ def obtain(forms: Sequence[RawFiles], root: Path | str | None = None) -> RawData
     )
 
 
+def at_hand(forms: Sequence[RawFiles]) -> str | None:
+    """Where the files lie already, without a download: "GNNQ_DATA", "cache", or None. They are not opened."""
+    folders = [("GNNQ_DATA", folder) for folder in [data_folder()] if folder]
+    folders += [("cache", folder) for folder in _cache_folders()]
+    for name, folder in folders:
+        if any(all((folder / path).is_file() for path in raw.files) for raw in forms):
+            return name
+    return None
+
+
+def verify_files() -> dict[Path, bool]:
+    """Every listed raw file in the data folder and the cache -> whether its content is the listed one."""
+    folders = [folder for folder in (data_folder(), *_cache_folders()) if folder]
+    files = {folder / path: path for folder in folders for path in checksums() if (folder / path).is_file()}
+    return {file: is_genuine(path, file.read_bytes()) for file, path in files.items()}
+
+
 def _short(files: Sequence[str]) -> str:
     return files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
 

@@ -197,6 +197,13 @@ def all_results() -> pd.DataFrame:
     return _frame(rows)
 
 
+def results_in(folder: Path) -> pd.DataFrame:
+    """Every row of every store in a folder and its subfolders."""
+    return _frame(
+        [row for file in sorted(folder.rglob("*.csv")) if is_store(file) for row in ResultsStore(file)._rows()]
+    )
+
+
 def is_store(file: Path) -> bool:
     """Whether a CSV file is a results store, by its header."""
     with file.open() as lines:
@@ -234,9 +241,20 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str = "test_accura
         bits_per_value=("bits_per_value", "mean"),
         seconds=("seconds", "mean"),
     ).reset_index()
-    spread = [f" ± {std:.1f}" if count > 1 else "" for std, count in zip(table["std"], table["n"])]
-    table["text"] = [f"{mean:.1f}{std} ({count})" for mean, std, count in zip(table["mean"], spread, table["n"])]
+    table["text"] = [mean_and_spread(*values) for values in zip(table["mean"], table["std"], table["n"])]
     return table
+
+
+def mean_and_spread(mean: float, std: float, n: int) -> str:
+    """`83.4 ± 0.1 (10)`; values below 1, such as a recall, with four digits; no spread for one run.
+
+    Example:
+        >>> mean_and_spread(0.18231, 0.0004, 3)
+        '0.1823 ± 0.0004 (3)'
+    """
+    digits = 1 if abs(mean) >= 1 else 4
+    spread = f" ± {std:.{digits}f}" if n > 1 else ""
+    return f"{mean:.{digits}f}{spread} ({n})"
 
 
 def _row(config: ExperimentConfig, measurement: Measurement) -> dict[str, str]:

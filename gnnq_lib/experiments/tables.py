@@ -100,6 +100,33 @@ def expand(base: dict, grid: dict[str, Sequence], variants: Sequence[dict]) -> l
     return [{**base, **combination, **variant} for combination in combinations for variant in variants]
 
 
+def select(configs: Sequence[ExperimentConfig], assignments: Sequence[str]) -> list[ExperimentConfig]:
+    """The configs that have the given settings.
+
+    Args:
+        configs: of one table.
+        assignments: "name=value" texts; values of the same name are alternatives, different names all must hold.
+
+    Raises:
+        InputError: for a name no config has, or if nothing is left.
+
+    Example:
+        >>> select([make_config(ExperimentConfig, {"experiment": "t", "seed": s}) for s in (0, 1)], ["seed=1"])[0].seed
+        1
+    """
+    wanted: dict[str, set[str]] = {}
+    for name, value in (text.partition("=")[::2] for text in assignments):
+        wanted.setdefault(name, set()).add(value)
+    names = list(type(configs[0]).model_fields) if configs else []
+    for name in wanted:
+        if name not in names:
+            raise InputError(f"setting {name!r} is unknown{nearest(name, names)}; {', '.join(names)} are accepted")
+    chosen = [c for c in configs if all(str(getattr(c, name)) in values for name, values in wanted.items())]
+    if not chosen:
+        raise InputError(f"no run of the table has {' '.join(assignments)}; see the table's YAML for what it has")
+    return chosen
+
+
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
     if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds >= 1:
         return list(range(seeds))

@@ -1,0 +1,45 @@
+"""The table that `gnnq reproduce` and `gnnq run` end with."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from gnnq_lib.experiments.store import summarise
+
+HEADLINE_METRICS = ("test_accuracy", "recall@20", "recall@10", "ndcg@20", "ndcg@10")
+GROUPS = ["experiment", "dataset", "model", "method", "bits"]
+
+
+def results_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """One line per model and number of bits: the headline metric over seeds, bits per value, size and seconds.
+
+    Args:
+        frame: rows of results stores. The size is the metric "model_bytes" of the same group, where it was measured.
+
+    Returns:
+        A table of text, ready to print; empty if no headline metric was measured.
+
+    Example:
+        >>> rows = pd.DataFrame({name: ["x"] for name in GROUPS}).assign(metric="test_accuracy", value=83.4, bits=2)
+        >>> results_table(rows.assign(bits_per_value=2.57, seconds=8.0)).iloc[0].tolist()
+        ['x', 'x', 'x', 'x', '2', 'test_accuracy', '83.4 (1)', '2.57', '', '8.0']
+    """
+    parts = [summarise(frame, GROUPS, metric).assign(metric=metric) for metric in HEADLINE_METRICS]
+    table = pd.concat([part for part in parts if len(part)] or parts[:1])
+    sizes = summarise(frame, GROUPS, "model_bytes")[[*GROUPS, "mean"]].rename(columns={"mean": "size"})
+    table = table.merge(sizes, how="left", on=GROUPS)
+    return pd.DataFrame(
+        {
+            **{name: table[name].fillna("").astype(str) for name in GROUPS[:-1]},
+            "bits": [_number(value, "g") for value in table["bits"]],
+            "metric": table["metric"],
+            "mean ± std (n)": table["text"],
+            "bits per value": [_number(value, ".2f") for value in table["bits_per_value"]],
+            "size": [_number(value / 1024, ",.1f", " KiB") for value in table["size"]],
+            "seconds": [_number(value, ".1f") for value in table["seconds"]],
+        }
+    )
+
+
+def _number(value: float, form: str, unit: str = "") -> str:
+    return "" if pd.isna(value) else f"{value:{form}}{unit}"

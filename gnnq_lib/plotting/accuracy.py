@@ -1,0 +1,53 @@
+"""Figures of accuracy, from rows with the metric `test_accuracy`."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gnnq_lib.experiments.store import summarise
+from gnnq_lib.plotting.registry import figure
+from gnnq_lib.plotting.style import WIDTH_INCHES, method_styles
+
+
+@figure("accuracy_by_bits")
+def accuracy_by_bits(results: pd.DataFrame) -> Figure | None:
+    """Test accuracy against bits per method, a panel per data set; full precision as a dashed line.
+
+    Rows of the table `accuracy` only, so that ablations and sweeps with other settings do not mix in. The bars are one
+    standard deviation over seeds.
+    """
+    rows = results[results.experiment == "accuracy"]
+    table = summarise(rows, ["dataset", "method", "bits"]) if len(rows) else rows
+    if table.empty or not (table.bits < 32).any():
+        return None
+    datasets = list(dict.fromkeys(table.dataset))
+    drawing, axes = plt.subplots(1, len(datasets), figsize=(max(WIDTH_INCHES, 2.9 * len(datasets)), 3.4), squeeze=False)
+    styles = method_styles(table.method)
+    for panel, dataset in zip(axes[0], datasets):
+        here = table[table.dataset == dataset]
+        for level in here[here.bits >= 32]["mean"]:
+            panel.axhline(level, color="black", linestyle="--", linewidth=1)
+        low = here[here.bits < 32].sort_values("bits")
+        for method, line in low.groupby("method", sort=True):
+            error = line["std"].fillna(0)
+            panel.errorbar(line.bits, line["mean"], error, label=method, capsize=3, linewidth=1.2, **styles[method])
+        panel.set_xticks(sorted(low.bits.unique()), [f"{bits:.0f}" for bits in sorted(low.bits.unique())])
+        panel.set(title=dataset, xlabel="bits per code")
+    axes[0][0].set_ylabel("test accuracy (%)")
+    axes[0][-1].legend(fontsize=8, title="method; dashed: FP32", title_fontsize=8)
+    drawing.suptitle(_finding(table), x=0.01, ha="left", fontsize=11)
+    return drawing
+
+
+def _finding(table: pd.DataFrame) -> str:
+    """The title: what the fewest bits cost on the first data set that also has full precision."""
+    for dataset, here in table.groupby("dataset", sort=False):
+        full, low = here[here.bits >= 32], here[here.bits < 32]
+        if len(full) and len(low):
+            fewest = low[low.bits == low.bits.min()]
+            gap = full["mean"].max() - fewest["mean"].max()
+            n = int(fewest.loc[fewest["mean"].idxmax(), "n"])
+            return f"With {low.bits.min():.0f}-bit codes {dataset} loses {gap:.1f} points of accuracy (n = {n})"
+    return "Accuracy against bits"
