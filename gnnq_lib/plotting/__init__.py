@@ -1,18 +1,20 @@
-"""Figures: one style, one way of saving, one function per figure, drawn from stored results."""
+"""Figures: one style, one way of saving, one look per method, one function per figure. Nothing here trains."""
 
 from gnnq_lib.plotting.accuracy import accuracy_by_bits
 from gnnq_lib.plotting.registry import FIGURES, draw_figures, figure
-from gnnq_lib.plotting.style import FULL_PRECISION, MARKERS, PALETTE, method_styles, save_figure, use_style
+from gnnq_lib.plotting.style import LOOKS, PALETTE, Look, bit_ticks, look, save_figure, set_finding, use_style
 
 __all__ = [
     "FIGURES",
-    "FULL_PRECISION",
-    "MARKERS",
+    "LOOKS",
     "PALETTE",
+    "Look",
     "accuracy_by_bits",
+    "bit_ticks",
     "draw_figures",
     "figure",
-    "method_styles",
+    "look",
     "save_figure",
+    "set_finding",
     "use_style",
 ]

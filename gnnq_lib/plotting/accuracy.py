@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from gnnq_lib.experiments.store import summarise
 from gnnq_lib.plotting.registry import figure
-from gnnq_lib.plotting.style import WIDTH_INCHES, method_styles
+from gnnq_lib.plotting.style import FULL_PRECISION_LINE, WIDTH_INCHES, bit_ticks, look, set_finding
 
 
 @figure("accuracy_by_bits")
@@ -23,21 +23,20 @@ def accuracy_by_bits(results: pd.DataFrame) -> Figure | None:
     if table.empty or not (table.bits < 32).any():
         return None
     datasets = list(dict.fromkeys(table.dataset))
-    drawing, axes = plt.subplots(1, len(datasets), figsize=(max(WIDTH_INCHES, 2.9 * len(datasets)), 3.4), squeeze=False)
-    styles = method_styles(table.method)
+    width = max(WIDTH_INCHES, 2.9 * len(datasets))
+    drawing, axes = plt.subplots(1, len(datasets), figsize=(width, 3.6), squeeze=False)
     for panel, dataset in zip(axes[0], datasets):
         here = table[table.dataset == dataset]
         for level in here[here.bits >= 32]["mean"]:
-            panel.axhline(level, color="black", linestyle="--", linewidth=1)
+            panel.axhline(level, **FULL_PRECISION_LINE)
         low = here[here.bits < 32].sort_values("bits")
         for method, line in low.groupby("method", sort=True):
-            error = line["std"].fillna(0)
-            panel.errorbar(line.bits, line["mean"], error, label=method, capsize=3, linewidth=1.2, **styles[method])
-        panel.set_xticks(sorted(low.bits.unique()), [f"{bits:.0f}" for bits in sorted(low.bits.unique())])
-        panel.set(title=dataset, xlabel="bits per code")
+            panel.errorbar(line.bits, line["mean"], line["std"].fillna(0), capsize=3, **look(method).line())
+        bit_ticks(panel, sorted(low.bits.unique()))
+        panel.set_title(dataset)
     axes[0][0].set_ylabel("test accuracy (%)")
-    axes[0][-1].legend(fontsize=8, title="method; dashed: FP32", title_fontsize=8)
-    drawing.suptitle(_finding(table), x=0.01, ha="left", fontsize=11)
+    axes[0][-1].legend(title="bars: std over seeds; dashed: FP32", title_fontsize=9)
+    set_finding(drawing, _finding(table))
     return drawing
 
 
