@@ -56,6 +56,18 @@ def check_bits(num_bits: int, lowest: int = 1) -> int:
     return num_bits
 
 
+def check_ratio(ratio: float) -> float:
+    """Return `ratio`, a share of a range, if it lies in (0, 1], else raise InputError.
+
+    Example:
+        >>> check_ratio(0.5)
+        0.5
+    """
+    if not 0 < ratio <= 1:
+        raise InputError(f"ratio={ratio} was given; a number in (0, 1] is accepted.")
+    return ratio
+
+
 def check_values(x: Tensor, name: str = "x") -> Tensor:
     """Return `x` if it is a non-empty floating tensor without NaN or infinity, else raise InputError.
 
@@ -90,12 +102,9 @@ def choose_qparams(x: Tensor, num_bits: int, granularity: Granularity = PER_TENS
         >>> choose_qparams(torch.tensor([-1.0, 2.0]), 2).scale.item()
         1.0
     """
-    check_bits(num_bits)
-    if not 0 < ratio <= 1:
-        raise InputError(f"ratio={ratio} was given; a number in (0, 1] is accepted.")
+    levels = 2 ** check_bits(num_bits) - 1
     low, high = granularity.limits(check_values(x.detach()))
-    scale, zero_point = affine_grid(low, high, 2**num_bits - 1, ratio)
-    return QParams(scale, zero_point, num_bits)
+    return QParams(*affine_grid(low, high, levels, check_ratio(ratio)), num_bits)
 
 
 def affine_grid(low: Tensor, high: Tensor, levels: int, ratio: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:

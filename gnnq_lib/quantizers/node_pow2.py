@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gnnq_lib.errors import InputError
-from gnnq_lib.quantizers.affine import SCALE_BITS, check_bits
+from gnnq_lib.quantizers.affine import SCALE_BITS, check_bits, check_ratio
 from gnnq_lib.quantizers.base import Quantized, Quantizer
 from gnnq_lib.quantizers.ste import NodePowerOfTwoQuantize
 
@@ -68,12 +68,12 @@ class NodePowerOfTwo(Quantizer):
             raise InputError(f"anchor={anchor!r} was given; {' and '.join(map(repr, ANCHORS))} are accepted.")
         if exponent_bits not in (0, 1, 2, 3):
             raise InputError(f"exponent_bits={exponent_bits!r} was given; 0 to 3 are accepted.")
-        if not 0 < ratio <= 1:
-            raise InputError(f"ratio={ratio} was given; a number in (0, 1] is accepted.")
-        self.num_bits, self.exponent_bits, self.anchor, self.ratio = check_bits(num_bits), exponent_bits, anchor, ratio
         if stride not in (1, 2, 3, 4):
             raise InputError(f"stride={stride!r} was given; 1 to 4 are accepted.")
-        self.stride = stride
+        if base is not None and (base.dim() != 2 or base.shape[1] != 1):
+            raise InputError(f"base has shape {tuple(base.shape)}; (|V|, 1) is accepted, as degree_base gives it.")
+        self.num_bits, self.exponent_bits, self.anchor = check_bits(num_bits), exponent_bits, anchor
+        self.ratio, self.stride = check_ratio(ratio), stride
         self.register_buffer("base", base, persistent=False)
         self.log_scale = nn.Parameter(torch.zeros(()))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
@@ -94,7 +94,9 @@ class NodePowerOfTwo(Quantizer):
         return self.log_scale.exp()
 
     def set_scale(self, scale: float) -> None:
-        """Fix the scale by hand; the first call then does not set it."""
+        """Fix the scale (> 0) by hand; the first call then does not set it."""
+        if not 0 < scale < float("inf"):
+            raise InputError(f"scale={scale} was given; a positive finite number is accepted.")
         with torch.no_grad():
             self.log_scale.fill_(torch.tensor(float(scale)).log())
         self.ready.fill_(True)
@@ -127,8 +129,9 @@ class NodePowerOfTwo(Quantizer):
             >>> codes, exponents = q.encode(torch.tensor([[0.0, 5.0, 12.0]])); codes.tolist(), exponents.tolist()
             ([[0, 1, 3]], [2])
         """
+        values = self(x).values  # first: a fresh quantizer sets its scale here, and exponents depend on it
         exponents = self.row_exponents(x)
-        codes = self(x).values.abs() / torch.exp2(exponents)
+        codes = values.abs() / torch.exp2(exponents)
         return codes.to(torch.uint8), exponents[:, 0].to(torch.uint8)
 
     def side_bits(self, shape: tuple[int, ...]) -> float:
