@@ -69,10 +69,12 @@ class LearnedRange(Quantizer):
     def forward(self, x: Tensor, implicit_zeros: int = 0) -> Quantized:
         """Quantize x and, where due, measure its range."""
         self._observe(x.detach(), implicit_zeros)
-        alpha = self.alpha.clamp(min=ALPHA_FLOOR) if not self.as_released else self.alpha
-        low, high = self.minimum.clamp(max=0), self.maximum.clamp(min=0)
+        if self.as_released:
+            function, alpha, low, high = ReleasedRangeQuantize, self.alpha, self.minimum, self.maximum
+        else:
+            function, alpha = LearnedRangeQuantize, self.alpha.clamp(min=ALPHA_FLOOR)
+            low, high = self.minimum.clamp(max=0), self.maximum.clamp(min=0)
         scale, zero_point = affine_grid(self.minimum, self.maximum, self.levels, alpha.detach())
-        function = ReleasedRangeQuantize if self.as_released else LearnedRangeQuantize
         values = function.apply(x, alpha, low, high, scale, zero_point, self.levels, self.coarse, self.shift())
         return Quantized(values, scale)
 
@@ -81,7 +83,7 @@ class LearnedRange(Quantizer):
         return SCALE_BITS + ZERO_POINT_BITS
 
     def _observe(self, x: Tensor, implicit_zeros: int) -> None:
-        due = self.calibrating or (self.calibration == "training" and self.training)
+        due = self.calibrating or (self.calibration == "training" and self.training and not self.frozen)
         if self.ready and not due:
             return
         minimum, maximum = torch.aminmax(x)
@@ -97,7 +99,7 @@ class LearnedRange(Quantizer):
         """Only BT* needs it."""
 
     def _search(self, x: Tensor) -> None:
-        grid = released_grid(min(self.num_bits, 8))
+        grid = released_grid(self.num_bits)
         found = search_ratio(x, self.minimum, self.maximum, self.levels, grid, self.coarse, self.shift())
         with torch.no_grad():
             self.alpha.fill_(found + 0.1 if found < self.search_floor else found)

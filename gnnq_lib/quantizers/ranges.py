@@ -55,11 +55,14 @@ def search_ratio(
 ) -> float:
     """The ratio of the range that gives the smallest mean |x^ - x| (fact sheet A, 3.3); ties keep the smallest.
 
+    A constant tensor keeps its whole range: its grid is exact at every ratio, but a smaller ratio would count the
+    constant itself as clipped and so stop its gradient.
+
     Args:
         x: values, any shape.
         low, high: observed range, shape ().
         levels: largest code.
-        candidates: ratios to try, in (0, 1].
+        candidates: ratios to try, ascending, in (0, 1].
         coarse, shift: bitwise truncation, see `truncate_codes`.
 
     Example:
@@ -67,6 +70,8 @@ def search_ratio(
         >>> search_ratio(x, x.min(), x.max(), 3, [0.1, 0.4, 1.0])
         0.4
     """
+    if low == high:
+        return candidates[-1]
     errors = []
     for ratio in candidates:
         scale, zero_point = affine_grid(low, high, levels, ratio)

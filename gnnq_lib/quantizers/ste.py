@@ -147,7 +147,8 @@ class ReleasedRangeQuantize(torch.autograd.Function):
     """QLR with the gradient of the released code: masks and rounding term from the *output* (fact sheet A, 3.4).
 
     Same forward as `LearnedRangeQuantize`. The gradient of alpha is zero up to rounding noise, so alpha does not learn
-    from the loss; the input gradient is close to a plain straight-through estimator.
+    from the loss; the input gradient is close to a plain straight-through estimator. Here low0 and high0 are the
+    observed minimum and maximum themselves, also where they leave zero out.
 
     Example:
         >>> a, one, zero = torch.tensor(0.5, requires_grad=True), torch.tensor(1.0), torch.tensor(0.0)
