@@ -48,10 +48,12 @@ class Quantizer(nn.Module):
     Attributes:
         num_bits: bits of one code.
         calibrating: True while ranges are measured on what evaluation sees; see `calibration`.
+        frozen: True while a layer is computed a second time; nothing is measured then; see `frozen_ranges`.
     """
 
     num_bits: int = 32
     calibrating: bool = False
+    frozen: bool = False
 
     def forward(self, x: Tensor, implicit_zeros: int = 0) -> Quantized:
         """Quantize x; `implicit_zeros` counts zeros a sparse tensor does not store."""
@@ -98,15 +100,37 @@ def calibration(model: nn.Module) -> Iterator[None]:
     Example:
         >>> with calibration(nn.Sequential(FullPrecision())) as _: pass
     """
-    was_training = model.training
-    quantizers = [m for m in model.modules() if isinstance(m, Quantizer)]
+    # Module by module: parts may be in evaluation mode on purpose.
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    for quantizer in quantizers:
-        quantizer.calibrating = True
     try:
-        with torch.no_grad():
+        with _flag(model, "calibrating"), torch.no_grad():
             yield
     finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def frozen_ranges(model: nn.Module) -> Iterator[None]:
+    """Inside, no quantizer measures anything: for the second pass over a layer when memory is saved by recomputing it.
+
+    Without this a moving average would take the same tensor in twice.
+
+    Example:
+        >>> with frozen_ranges(nn.Sequential(FullPrecision())) as _: pass
+    """
+    with _flag(model, "frozen"):
+        yield
+
+
+@contextmanager
+def _flag(model: nn.Module, name: str) -> Iterator[None]:
+    quantizers = [m for m in model.modules() if isinstance(m, Quantizer)]
+    for quantizer in quantizers:
+        setattr(quantizer, name, True)
+    try:
+        yield
+    finally:
         for quantizer in quantizers:
-            quantizer.calibrating = False
-        model.train(was_training)
+            setattr(quantizer, name, False)

@@ -6,7 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from gnnq_lib.errors import InputError
-from gnnq_lib.quantizers.affine import SCALE_BITS, ZERO_POINT_BITS, QParams, affine_grid, centred_codes, check_bits
+from gnnq_lib.quantizers.affine import (
+    SCALE_BITS,
+    ZERO_POINT_BITS,
+    QParams,
+    affine_grid,
+    centred_codes,
+    check_bits,
+    check_ratio,
+)
 from gnnq_lib.quantizers.base import Quantized, Quantizer
 from gnnq_lib.quantizers.granularity import PER_TENSOR, Granularity
 from gnnq_lib.quantizers.ranges import percentile_limits
@@ -30,7 +38,7 @@ class MinMax(Quantizer):
 
     def __init__(self, num_bits: int, granularity: Granularity = PER_TENSOR, ratio: float = 1.0) -> None:
         super().__init__()
-        self.num_bits, self.granularity, self.ratio = check_bits(num_bits), granularity, ratio
+        self.num_bits, self.granularity, self.ratio = check_bits(num_bits), granularity, check_ratio(ratio)
 
     def forward(self, x: Tensor, implicit_zeros: int = 0) -> Quantized:
         """Quantize x on its own range; sparse values always share one scale."""
@@ -48,6 +56,8 @@ class LearnedStep(Quantizer):
     r"""LSQ: the step size s is a parameter with gradient scale 1 / sqrt(count * Q) (LSQ, arXiv 1902.08153, eq. 1 to 3).
 
         v = round(clip(x / s, -Q_N, Q_P)),   x^ = s v
+
+    Values exactly on a clipping bound count as inside (gradient 1 to x); the paper counts them as outside.
 
     Args:
         num_bits: 2 to 8.
@@ -120,7 +130,7 @@ class DegreeQuant(Quantizer):
 
     def forward(self, x: Tensor, implicit_zeros: int = 0) -> Quantized:
         """Quantize x; in training update the range and protect a random set of nodes."""
-        if self.training or not self.ready:
+        if (self.training and not self.frozen) or not self.ready:
             self._update(x.detach())
         scale, zero_point = affine_grid(self.minimum, self.maximum, 2**self.num_bits - 1)
         values = centred_codes(x, QParams(scale, zero_point, self.num_bits))

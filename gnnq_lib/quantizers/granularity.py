@@ -96,6 +96,11 @@ class PerDegreeBucket:
 
     def limits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Smallest and largest value of each node's bucket, shape (|V|, 1)."""
+        if x.shape[0] != self.bucket.numel():
+            raise InputError(
+                f"PerDegreeBucket knows {self.bucket.numel()} degrees but the tensor has {x.shape[0]} rows; "
+                "give one degree per row."
+            )
         low, high = PerNode().limits(x)
         empty = x.new_zeros(self.num_buckets)
         low = empty.scatter_reduce(0, self.bucket, low[:, 0], "amin", include_self=False)[self.bucket]
