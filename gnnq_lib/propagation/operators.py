@@ -19,24 +19,24 @@ from torch import Tensor
 from gnnq_lib.errors import InputError
 
 
-class _SymmetricSpmm(torch.autograd.Function):
-    """M x for symmetric sparse M; the gradient is M times the incoming gradient."""
+class _Spmm(torch.autograd.Function):
+    """M x for sparse M; the gradient is M^T times the incoming one. M^T is handed in (M itself if symmetric)."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, x: Tensor) -> Tensor:
-        ctx.matrix = matrix
+    def forward(ctx: Any, matrix: Tensor, transposed: Tensor, x: Tensor) -> Tensor:
+        ctx.transposed = transposed
         return matrix @ x
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
-        return None, ctx.matrix @ grad.contiguous()
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
+        return None, None, ctx.transposed @ grad.contiguous()
 
 
 class GraphOperator:
     """Operators of one undirected graph.
 
     Args:
-        edge_index: int64, shape (2, |E|); both directions present, self-loops ignored, duplicates merged.
+        edge_index: integers, shape (2, |E|); both directions present, self-loops ignored, duplicates merged.
         num_nodes: |V| >= 1.
 
     Attributes:
@@ -44,7 +44,7 @@ class GraphOperator:
         inv_sqrt_degree, inv_degree, sqrt_degree: float32 (|V|, 1).
 
     Raises:
-        InputError: no nodes, edges out of range, or an edge whose other direction is missing.
+        InputError: no nodes, not integers, edges out of range, or an edge whose other direction is missing.
 
     Example:
         >>> path = GraphOperator(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)
@@ -57,12 +57,13 @@ class GraphOperator:
             raise InputError(f"GraphOperator got num_nodes={num_nodes}; a graph has at least 1 node.")
         if edge_index.dim() != 2 or edge_index.shape[0] != 2:
             raise InputError(f"edge_index has shape {tuple(edge_index.shape)}; (2, |E|) is accepted.")
-        if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= num_nodes):
-            raise InputError(
-                f"edge_index holds node {int(edge_index.max())} or a negative one; nodes are 0 to {num_nodes - 1}."
-            )
+        if edge_index.is_floating_point() or edge_index.is_complex() or edge_index.dtype == torch.bool:
+            raise InputError(f"edge_index has dtype {edge_index.dtype}; node numbers must be integers (int64).")
+        outside = edge_index[(edge_index < 0) | (edge_index >= num_nodes)]
+        if outside.numel():
+            raise InputError(f"edge_index holds node {int(outside[0])}; nodes are numbered 0 to {num_nodes - 1}.")
         self.num_nodes = num_nodes
-        row, col = _merged_edges(edge_index, num_nodes)
+        row, col = _merged_edges(edge_index.long(), num_nodes)
         self._adjacency = _csr(row, col, torch.ones(row.numel(), device=row.device), num_nodes)
         self.degree = torch.bincount(row, minlength=num_nodes).float()
         self.inv_degree = (1 / self.degree)[:, None]
@@ -90,11 +91,11 @@ class GraphOperator:
 
     def neighbour_sum(self, x: Tensor) -> Tensor:
         """(A + I) x, shape (|V|, F); exact for integer-valued float32 below 2^24."""
-        return _SymmetricSpmm.apply(self._adjacency, x)
+        return _Spmm.apply(self._adjacency, self._adjacency, x)
 
     def normalised(self, x: Tensor) -> Tensor:
         """A_hat x, shape (|V|, F)."""
-        return _SymmetricSpmm.apply(self._normalised_adjacency, x)
+        return _Spmm.apply(self._normalised_adjacency, self._normalised_adjacency, x)
 
     def laplacian(self, x: Tensor) -> Tensor:
         """L x = x - A_hat x, shape (|V|, F)."""
@@ -133,12 +134,24 @@ class GraphOperator:
         matrix = torch.sparse_coo_tensor(indices, values, (start.numel(), self.num_nodes)).coalesce()
         return matrix.to_sparse_csr(), matrix.t().coalesce().to_sparse_csr()
 
+    def edge_difference(self, x: Tensor) -> Tensor:
+        """B x: d_i^-1/2 x_i - d_j^-1/2 x_j for every undirected edge i < j, (|V|, F) -> (|E|/2, F)."""
+        matrix, transposed = self.incidence
+        return _Spmm.apply(matrix, transposed, x)
+
+    def edge_divergence(self, z: Tensor) -> Tensor:
+        """B^T z: one value per undirected edge, gathered at its two ends, (|E|/2, F) -> (|V|, F)."""
+        matrix, transposed = self.incidence
+        return _Spmm.apply(transposed, matrix, z)
+
     def edge_sum(self, messages: Tensor) -> Tensor:
         """Add up one message per entry of A_hat at its row: (num_entries, F) -> (|V|, F)."""
         return messages.new_zeros(self.num_nodes, messages.shape[1]).index_add(0, self.row, messages)
 
     def without_edges(self, drop_rate: float, generator: torch.Generator | None = None) -> GraphOperator:
         """A copy that keeps each undirected edge with probability 1 - drop_rate (DropEdge)."""
+        if not 0 <= drop_rate <= 1:
+            raise InputError(f"drop_rate={drop_rate} was given; a probability from 0 to 1 is accepted.")
         above = self.row < self.col
         kept = torch.rand(int(above.sum()), generator=generator) >= drop_rate
         start, end = self.row[above][kept.to(self.device)], self.col[above][kept.to(self.device)]

@@ -9,7 +9,7 @@ from gnnq_lib.propagation.operators import GraphOperator
 
 
 def dirichlet_energy(h: Tensor, operator: GraphOperator, relative: bool = False) -> float:
-    """trace(H^T L H) = 1/2 sum_ij a_ij |h_i / sqrt(d_i) - h_j / sqrt(d_j)|^2; 0 if all neighbours agree.
+    """trace(H^T L H) = 1/2 sum_ij a_ij |h_i / sqrt(d_i) - h_j / sqrt(d_j)|^2; 0 if neighbours agree up to sqrt(d).
 
     Args:
         h: embeddings (|V|, F).
@@ -35,7 +35,8 @@ def dirichlet_energy(h: Tensor, operator: GraphOperator, relative: bool = False)
 def mean_average_distance(h: Tensor, operator: GraphOperator) -> float:
     """Mean over nodes of the mean cosine distance to their neighbours, in [0, 2] (MAD, arXiv 1909.03211).
 
-    Nodes without neighbours are left out, and so are rows of zeros, which have no direction.
+    Nodes without neighbours are left out, and so are rows of zeros, which have no direction. Neighbours at distance
+    zero count; the paper's own average leaves them out.
 
     Example:
         >>> pair = GraphOperator(torch.tensor([[0, 1], [1, 0]]), 2)
@@ -48,7 +49,7 @@ def mean_average_distance(h: Tensor, operator: GraphOperator) -> float:
     defined = norm[:, 0] > 0
     keep = (operator.row != operator.col) & defined[operator.row] & defined[operator.col]
     row, col = operator.row[keep], operator.col[keep]
-    distance = 1 - (direction[row] * direction[col]).sum(dim=1)
+    distance = (1 - (direction[row] * direction[col]).sum(dim=1)).clamp(min=0)  # rounding may give -1e-16
     count = torch.bincount(row, minlength=operator.num_nodes)
     total = h.new_zeros(operator.num_nodes).index_add(0, row, distance)
     if not bool(count.any()):
