@@ -11,6 +11,7 @@ All three repeat one base step and differ in its coefficients and in what is add
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -28,7 +29,8 @@ from gnnq_lib.propagation.lowbit import (
     leave,
 )
 from gnnq_lib.propagation.operators import GraphOperator
-from gnnq_lib.quantizers.base import Quantized
+from gnnq_lib.quantizers.base import Quantized, frozen_ranges
+from gnnq_lib.quantizers.ste import ClampSTE
 
 
 @dataclass
@@ -64,24 +66,22 @@ class Route:
     recompute: bool = False
 
 
-@dataclass(frozen=True)
-class Appnp:
-    """APPNP: personalised PageRank by power iteration (arXiv 1810.05997, eq. 4).
+class Scheme:
+    """What the three schemes share: the layer loop, the base step and hooks for what a scheme adds to it.
 
-    Args:
-        teleport: share of the input mixed in at every layer, in (0, 1].
+    Called as scheme(x_in, operator, quantizers, route, trajectory).
 
     Example:
-        >>> Appnp(0.1).coefficients
-        (0.0, 0.9, 0.1)
+        >>> pair = GraphOperator(torch.tensor([[0, 1], [1, 0]]), 2)
+        >>> from gnnq_lib.propagation import full_precision_quantizers
+        >>> Appnp(0.5)(torch.tensor([[0.0], [4.0]]), pair, full_precision_quantizers(1)).round().flatten().tolist()
+        [1.0, 3.0]
     """
-
-    teleport: float = 0.1
 
     @property
     def coefficients(self) -> tuple[float, float, float]:
         """(c_h, c_a, c_x) of the base step."""
-        return 0.0, 1 - self.teleport, self.teleport
+        raise NotImplementedError
 
     def __call__(
         self,
@@ -91,22 +91,90 @@ class Appnp:
         route: Route = Route(),
         trajectory: Trajectory | None = None,
     ) -> Tensor:
-        """Propagate x_in (|V|, F); returns H after as many layers as there are quantizers, same shape."""
-        return _run(self, x_in, operator, quantizers, route, trajectory)
+        """Propagate x_in; a layer for every entry of `quantizers.updates`.
+
+        Args:
+            x_in: float32 (|V|, F), predictions to spread.
+            operator: the graph.
+            quantizers: one per layer and stage.
+            route: coordinates, message placement, recomputation.
+            trajectory: filled in layer by layer, if given.
+
+        Returns:
+            H after the last layer, float32 (|V|, F).
+
+        Raises:
+            InputError: rows of x_in that are not the graph's nodes, or what the scheme cannot do.
+        """
+        self.check(x_in, operator, quantizers, route)
+        context = _Context(operator, quantizers, route)
+        x = quantizers.features(enter(x_in, operator, route.coordinates))
+        state, carried = x, self.start(x, operator)
+        if trajectory is not None:
+            trajectory.embeddings.append(_embedding(state, context))
+        for layer in range(len(quantizers.updates)):
+            state, carried = _layer(self, layer, state, x, carried, context)
+            if trajectory is not None:
+                trajectory.embeddings.append(_embedding(state, context))
+                self.record(carried, trajectory)
+        return leave(state.dequantize(), operator, route.coordinates)
+
+    def check(self, x_in: Tensor, operator: GraphOperator, quantizers: PropagationQuantizers, route: Route) -> None:
+        """Refuse input this scheme cannot work on."""
+        if x_in.dim() != 2 or x_in.shape[0] != operator.num_nodes:
+            raise InputError(
+                f"x_in has shape {tuple(x_in.shape)}; (|V|, F) with |V| = {operator.num_nodes} is accepted."
+            )
 
     def start(self, x: Quantized, operator: GraphOperator) -> tuple[Tensor, ...]:
-        """Nothing is carried from layer to layer."""
+        """What is carried from layer to layer besides the state; nothing by default."""
         return ()
+
+    def gather(self, layer: int, state: Quantized, context: _Context) -> Quantized:
+        """Q_aggregate(A_hat Q_message(H))."""
+        q, route = context.quantizers, context.route
+        args = q.messages[layer], q.aggregates[layer], route.coordinates, route.placement
+        return aggregate(state, context.operator, *args)
 
     def extra(
         self, layer: int, update: Tensor, state: Quantized, carried: tuple[Tensor, ...], context: _Context
-    ) -> tuple:
-        """Nothing is added."""
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Add the scheme's own term to the base step; nothing by default."""
         return update, carried
+
+    def record(self, carried: tuple[Tensor, ...], trajectory: Trajectory) -> None:
+        """Keep what is carried; nothing by default."""
 
 
 @dataclass(frozen=True)
-class Smp:
+class Appnp(Scheme):
+    """APPNP: personalised PageRank by power iteration (arXiv 1810.05997, eq. 4).
+
+    Args:
+        teleport: share of the input mixed in at every layer, in [0, 1]; 0 never looks back at the input.
+
+    Raises:
+        InputError: teleport outside [0, 1].
+
+    Example:
+        >>> Appnp(0.1).coefficients
+        (0.0, 0.9, 0.1)
+    """
+
+    teleport: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.teleport <= 1:
+            raise InputError(f"teleport={self.teleport} was given; a share from 0 to 1 is accepted.")
+
+    @property
+    def coefficients(self) -> tuple[float, float, float]:
+        """(c_h, c_a, c_x) of the base step."""
+        return 0.0, 1 - self.teleport, self.teleport
+
+
+@dataclass(frozen=True)
+class Smp(Scheme):
     r"""Smoothness-aware message propagation (paper A; fact sheet 3.6).
 
         minimise 1/2 |H - X_in|^2 + mu/2 trace(H^T L H)   subject to   trace(G^T L G) <= a |E|
@@ -122,6 +190,13 @@ class Smp:
         gap_term: add the term -2 eta_H lambda G that the released code leaves out.
         non_negative: keep lambda >= 0, as the theory of inequality constraints asks; the released code does not.
         detach_change: do not differentiate through trace(G^T L G); the released code does.
+
+    The equations act on H. In mean coordinates rows are kept up to a shift (the same number added to all columns of a
+    node), so trace(G^T L G) is taken of G without its row means there; the two forms agree when the rows of
+    D^-1/2 X_in have mean zero, and always with use_multiplier=False.
+
+    Raises:
+        InputError: mu < 0 or eta_h <= 0, or quantizers made without `with_gap` while the multiplier is used.
 
     Example:
         >>> Smp().coefficients
@@ -140,34 +215,37 @@ class Smp:
     non_negative: bool = False
     detach_change: bool = False
 
+    def __post_init__(self) -> None:
+        if not (self.mu >= 0 and self.eta_h > 0):
+            raise InputError(f"mu={self.mu}, eta_h={self.eta_h} were given; mu >= 0 and eta_h > 0 are accepted.")
+
     @property
     def coefficients(self) -> tuple[float, float, float]:
         """(c_h, c_a, c_x) of the base step."""
         keep = 1 - (1 + self.mu) * self.eta_h
         return 0.0 if abs(keep) < 1e-12 else keep, self.mu * self.eta_h, self.eta_h
 
-    def __call__(
-        self,
-        x_in: Tensor,
-        operator: GraphOperator,
-        quantizers: PropagationQuantizers,
-        route: Route = Route(),
-        trajectory: Trajectory | None = None,
-    ) -> Tensor:
-        """Propagate x_in (|V|, F); returns H after as many layers as there are quantizers, same shape."""
-        return _run(self, x_in, operator, quantizers, route, trajectory)
+    def check(self, x_in: Tensor, operator: GraphOperator, quantizers: PropagationQuantizers, route: Route) -> None:
+        """Refuse quantizers that leave out the second propagation."""
+        super().check(x_in, operator, quantizers, route)
+        if self.use_multiplier and not hasattr(quantizers, "gap_messages"):
+            raise InputError(
+                "SMP got quantizers without the gap stages; make them with with_gap=True or set use_multiplier=False."
+            )
 
     def start(self, x: Quantized, operator: GraphOperator) -> tuple[Tensor, ...]:
-        """Multiplier and slack, scalars."""
-        return x.values.new_tensor(self.multiplier_start), x.values.new_tensor(self.slack_start)
+        """Multiplier, slack and change, scalars."""
+        if not self.use_multiplier:
+            return ()
+        return tuple(x.values.new_tensor(value) for value in (self.multiplier_start, self.slack_start, 0.0))
 
     def extra(
         self, layer: int, update: Tensor, state: Quantized, carried: tuple[Tensor, ...], context: _Context
-    ) -> tuple:
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Add the correction 2 eta_H lambda P, then step slack and multiplier."""
         if not self.use_multiplier:
             return update, carried
-        multiplier, slack = carried
+        multiplier, slack, _ = carried
         gap = update - state.dequantize()
         corrected = context.gap_aggregate(layer, gap)
         if self.gap_term:
@@ -180,8 +258,13 @@ class Smp:
         multiplier = multiplier + self.eta_lambda * (budget - slack.square() - change)
         if self.non_negative:
             multiplier = multiplier.clamp(min=0)
-        context.record(multiplier=multiplier, slack=slack, change=change)
-        return update, (multiplier, slack)
+        return update, (multiplier, slack, change)
+
+    def record(self, carried: tuple[Tensor, ...], trajectory: Trajectory) -> None:
+        """Keep multiplier, slack and change."""
+        kept = (trajectory.multiplier, trajectory.slack, trajectory.change)
+        for values, value in zip(kept, carried):
+            values.append(float(value.detach()))
 
 
 class Norm(str, Enum):
@@ -192,7 +275,7 @@ class Norm(str, Enum):
 
 
 @dataclass(frozen=True)
-class Emp:
+class Emp(Scheme):
     r"""Elastic message passing (ElasticGNN, arXiv 2107.06996; fact sheet A, 3.7).
 
     Args:
@@ -201,6 +284,9 @@ class Emp:
         norm: L21 (rows projected on a ball) or L1 (entries clamped).
         as_released: the variant in the released SMP code: the l1 part is discarded and A_hat is replaced by
             x -> sum_j x_j / d_j. It is not ElasticGNN.
+
+    Raises:
+        InputError: a negative lambda1 or lambda2, or mean coordinates.
 
     Example:
         >>> Emp(lambda2=9.0).coefficients[2]
@@ -212,6 +298,10 @@ class Emp:
     norm: Norm = Norm.L21
     as_released: bool = False
 
+    def __post_init__(self) -> None:
+        if not (self.lambda1 >= 0 and self.lambda2 >= 0):
+            raise InputError(f"lambda1={self.lambda1}, lambda2={self.lambda2} were given; both must be 0 or more.")
+
     @property
     def gamma(self) -> float:
         """Share of the input at every layer."""
@@ -222,18 +312,11 @@ class Emp:
         """(c_h, c_a, c_x) of the base step."""
         return 0.0, 1 - self.gamma, self.gamma
 
-    def __call__(
-        self,
-        x_in: Tensor,
-        operator: GraphOperator,
-        quantizers: PropagationQuantizers,
-        route: Route = Route(),
-        trajectory: Trajectory | None = None,
-    ) -> Tensor:
-        """Propagate x_in (|V|, F); returns F after as many layers as there are quantizers, same shape."""
+    def check(self, x_in: Tensor, operator: GraphOperator, quantizers: PropagationQuantizers, route: Route) -> None:
+        """Refuse mean coordinates."""
+        super().check(x_in, operator, quantizers, route)
         if route.coordinates is not Coordinates.SYMMETRIC:
             raise InputError("EMP was asked for in mean coordinates; its incidence term needs Coordinates.SYMMETRIC.")
-        return _run(self, x_in, operator, quantizers, route, trajectory)
 
     def start(self, x: Quantized, operator: GraphOperator) -> tuple[Tensor, ...]:
         """Dual variable Z, one row per undirected edge."""
@@ -241,27 +324,31 @@ class Emp:
             return ()
         return (x.values.new_zeros(operator.incidence[0].shape[0], x.values.shape[1]),)
 
+    def gather(self, layer: int, state: Quantized, context: _Context) -> Quantized:
+        """As in every scheme; as released sum_j x_j / d_j: the diagonal of A_hat is read as edge weight."""
+        if not self.as_released:
+            return super().gather(layer, state, context)
+        operator, q = context.operator, context.quantizers
+        message = q.messages[layer](state.dequantize() * operator.inv_degree)
+        return q.aggregates[layer](operator.neighbour_sum(message.dequantize()))
+
     def extra(
         self, layer: int, update: Tensor, state: Quantized, carried: tuple[Tensor, ...], context: _Context
-    ) -> tuple:
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One projected dual step, then the primal correction."""
         if self.as_released:
             return update, carried
-        forward, backward = context.operator.incidence
-        (dual,) = carried
+        operator, (dual,) = context.operator, carried
         beta = 1 / (2 * self.gamma)
-        predicted = update - self.gamma * (backward @ dual)
-        dual = self._project(dual + beta * (forward @ predicted))
-        return update - self.gamma * (backward @ dual), (dual,)
+        predicted = update - self.gamma * operator.edge_divergence(dual)
+        dual = self._project(dual + beta * operator.edge_difference(predicted))
+        return update - self.gamma * operator.edge_divergence(dual), (dual,)
 
     def _project(self, dual: Tensor) -> Tensor:
         if self.norm is Norm.L1:
-            return dual.clamp(-self.lambda1, self.lambda1)
+            return ClampSTE.apply(dual, -self.lambda1, self.lambda1)
         length = dual.norm(dim=1, keepdim=True)
         return dual * (self.lambda1 / length.clamp(min=self.lambda1)) if self.lambda1 > 0 else dual * 0
-
-
-Scheme = Appnp | Smp | Emp
 
 
 @dataclass(frozen=True)
@@ -271,7 +358,6 @@ class _Context:
     operator: GraphOperator
     quantizers: PropagationQuantizers
     route: Route
-    trajectory: Trajectory | None
 
     def gap_aggregate(self, layer: int, gap: Tensor) -> Tensor:
         """Q_gap_aggregate(A_hat Q_gap_message(G)), quantized a third time as released in symmetric coordinates."""
@@ -294,62 +380,31 @@ class _Context:
             gap = (gap - gap.mean(dim=1, keepdim=True)) * self.operator.sqrt_degree
         return (gap * self.operator.laplacian(gap)).sum()
 
-    def record(self, **scalars: Tensor) -> None:
-        """Append to the trajectory, if one is kept."""
-        if self.trajectory is not None:
-            for name, value in scalars.items():
-                getattr(self.trajectory, name).append(float(value))
-
-
-def _run(
-    scheme: Scheme,
-    x_in: Tensor,
-    operator: GraphOperator,
-    quantizers: PropagationQuantizers,
-    route: Route,
-    trajectory: Trajectory | None,
-) -> Tensor:
-    context = _Context(operator, quantizers, route, trajectory)
-    x = quantizers.features(enter(x_in, operator, route.coordinates))
-    state, carried = x, scheme.start(x, operator)
-    _keep_embedding(context, state)
-    for layer in range(len(quantizers.updates)):
-        if route.recompute and torch.is_grad_enabled():
-            state, carried = checkpoint(_layer, scheme, layer, state, x, carried, context, use_reentrant=False)
-        else:
-            state, carried = _layer(scheme, layer, state, x, carried, context)
-        _keep_embedding(context, state)
-    return leave(state.dequantize(), operator, route.coordinates)
-
 
 def _layer(
     scheme: Scheme, layer: int, state: Quantized, x: Quantized, carried: tuple[Tensor, ...], context: _Context
 ) -> tuple[Quantized, tuple[Tensor, ...]]:
-    q, route = context.quantizers, context.route
+    if not (context.route.recompute and torch.is_grad_enabled()):
+        return _base_step(scheme, layer, state, x, carried, context)
+
+    def passes() -> tuple[AbstractContextManager, AbstractContextManager]:
+        return nullcontext(), frozen_ranges(context.quantizers)
+
+    args = scheme, layer, state, x, carried, context
+    return checkpoint(_base_step, *args, use_reentrant=False, context_fn=passes)
+
+
+def _base_step(
+    scheme: Scheme, layer: int, state: Quantized, x: Quantized, carried: tuple[Tensor, ...], context: _Context
+) -> tuple[Quantized, tuple[Tensor, ...]]:
     keep, spread, inject = scheme.coefficients
-    gathered = (
-        _released_emp_aggregate(state, context, layer)
-        if getattr(scheme, "as_released", False)
-        else aggregate(
-            state, context.operator, q.messages[layer], q.aggregates[layer], route.coordinates, route.placement
-        )
-    )
-    update = spread * gathered.dequantize()
+    update = spread * scheme.gather(layer, state, context).dequantize()
     if keep:
         update = keep * state.dequantize() + update
     update = update + inject * x.dequantize()
     update, carried = scheme.extra(layer, update, state, carried, context)
-    return q.updates[layer](update), carried
+    return context.quantizers.updates[layer](update), carried
 
 
-def _released_emp_aggregate(state: Quantized, context: _Context, layer: int) -> Quantized:
-    """sum_j x_j / d_j: the released EMP reads the diagonal of A_hat as edge weight (fact sheet A, 3.7)."""
-    operator, q = context.operator, context.quantizers
-    message = q.messages[layer](state.dequantize() * operator.inv_degree)
-    return q.aggregates[layer](operator.neighbour_sum(message.dequantize()))
-
-
-def _keep_embedding(context: _Context, state: Quantized) -> None:
-    if context.trajectory is not None:
-        h = leave(state.dequantize(), context.operator, context.route.coordinates)
-        context.trajectory.embeddings.append(h.detach())
+def _embedding(state: Quantized, context: _Context) -> Tensor:
+    return leave(state.dequantize(), context.operator, context.route.coordinates).detach()
