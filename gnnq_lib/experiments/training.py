@@ -24,11 +24,11 @@ class TrainingOptions:
 
     Attributes:
         epochs: full-graph gradient steps.
-        lr, weight_decay: Adam's, for weights and biases; the second matrix takes `second_weight_decay`.
+        lr, weight_decay: Adam's, for weights and biases; what a model names in `second_parameters()` (the decoupled
+            classifier: its second matrix and bias) takes `second_weight_decay`.
         quantizer_lr, quantizer_weight_decay: for ranges, steps and scales.
         schedule: "constant", "step" (times 0.7 every 50 epochs, as released) or "cosine" (to 0).
         distillation: weight of the divergence from the teacher's class probabilities, on all nodes; 0 for none.
-        range_refresh: measure ranges under evaluation every so many epochs (range-tracking quantizers only).
 
     Example:
         >>> TrainingOptions(epochs=5).schedule
@@ -168,14 +168,15 @@ def _step(
         loss = loss + options.distillation * divergence
     loss.backward()
     optimizer.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 def _parameter_groups(model: nn.Module, options: TrainingOptions) -> list[dict]:
     of_quantizers = {id(p) for m in model.modules() if isinstance(m, Quantizer) for p in m.parameters()}
+    second = {id(p) for p in model.second_parameters()} if hasattr(model, "second_parameters") else set()
     groups: dict[str, list] = {"quantizer": [], "second": [], "other": []}
-    for name, parameter in model.named_parameters():
-        kind = "quantizer" if id(parameter) in of_quantizers else "second" if name.endswith("2") else "other"
+    for parameter in model.parameters():
+        kind = "quantizer" if id(parameter) in of_quantizers else "second" if id(parameter) in second else "other"
         groups[kind].append(parameter)
     settings = {
         "quantizer": (options.quantizer_lr, options.quantizer_weight_decay),
