@@ -231,6 +231,19 @@ def notebook_refresh(names: Annotated[list[str], typer.Argument(help="Paths or n
         typer.echo(f"{path.stem}: refreshed in {refresh(path):.0f} s")
 
 
+@notebook.command("check")
+def notebook_check(names: Annotated[list[str], typer.Argument(help="Paths or numbers of notebooks.")]) -> None:
+    """Say what in notebooks departs from the template; exit code 1 if anything does."""
+    from gnnq_lib.experiments.notebook_hygiene import faults
+    from gnnq_lib.experiments.notebook_runner import find_notebook
+
+    found = [f"{path.name}: {fault}" for path in map(find_notebook, names) for fault in faults(path)]
+    for line in found or ["no faults"]:
+        typer.echo(line)
+    if found:
+        raise typer.Exit(1)
+
+
 @notebook.command("build")
 def notebook_build(
     script: Annotated[Path, typer.Argument(help="Python file in percent form (# %% and # %% [markdown]).")],

@@ -93,8 +93,9 @@ def _as_type_of(label: str, default: Any, value: Any) -> Any:
         with contextlib.suppress(yaml.YAMLError):  # what is no YAML stays text and is refused below
             value = yaml.safe_load(value)
     kind = type(default)
-    if kind is float and type(value) is int:
-        return float(value)
+    if kind is float and type(value) in (int, str):
+        with contextlib.suppress(ValueError):
+            return float(value)  # YAML takes 1e-3 for text
     if kind is tuple and type(value) is list:
         return tuple(value)
     if type(value) is not kind:

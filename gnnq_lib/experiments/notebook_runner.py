@@ -24,7 +24,7 @@ import yaml
 from tqdm import tqdm
 
 import gnnq_lib
-from gnnq_lib.errors import InputError
+from gnnq_lib.errors import DataUnavailableError, InputError
 from gnnq_lib.experiments.notebook_parameters import check_parameters, declared_parameters, read_notebook
 from gnnq_lib.experiments.provenance import usable_cores
 from gnnq_lib.experiments.store import ResultsStore, is_store, results_in
@@ -147,7 +147,7 @@ def run_notebooks(
         raise InputError(f"jobs is {jobs}; a number from 1 is accepted")
     paths = [find_notebook(name) for name in only] if only else notebook_paths()
     overrides = _overrides(profile)
-    runs = [plan(path, profile, overrides.get(path.name[:2], {})) for path in paths]
+    runs = [plan(path, profile, _with_data_at_hand(path, overrides.get(path.name[:2], {}), say)) for path in paths]
     if fresh:
         for run in runs:
             forget(run)
@@ -161,6 +161,24 @@ def run_notebooks(
             say(f"{run.path.stem}: taken from {_from_root(run.executed)} (finished earlier in {seconds:.0f} s)")
     for run, seconds in tqdm(_execute_all(todo, jobs), total=len(todo), unit="notebook", disable=None):
         say(f"{run.path.stem}: done in {seconds:.0f} s")
+
+
+EMBEDDED = "digits"
+
+
+def _with_data_at_hand(path: Path, given: Mapping[str, Any], say: Callable[[str], object]) -> dict[str, Any]:
+    """The given parameters, with an embedded data set in place of one that cannot be had on this machine."""
+    from gnnq_lib.datasets import DATASETS, load_dataset
+
+    name = given.get("dataset", declared_parameters(read_notebook(path)).get("dataset"))
+    if name not in DATASETS:
+        return dict(given)
+    try:
+        load_dataset(name)
+    except DataUnavailableError as error:
+        say(f"{path.stem}: runs on the embedded data set {EMBEDDED}, because {error}")
+        return {**given, "dataset": EMBEDDED}
+    return dict(given)
 
 
 def run_notebook(name: str, given: Mapping[str, Any], say: Callable[[str], object] = print) -> Path:
