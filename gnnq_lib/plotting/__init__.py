@@ -1,6 +1,18 @@
 """Figures: one style, one way of saving, one look per method, one function per figure. Nothing here trains."""
 
 from gnnq_lib.plotting.accuracy import accuracy_by_bits
+from gnnq_lib.plotting.graphs import degree_distribution
+from gnnq_lib.plotting.quantization import (
+    accuracy_per_seed,
+    alpha_over_epochs,
+    error_by_degree,
+    error_curves,
+    error_map,
+    levels_on_values,
+    relative_errors,
+    search_curves,
+    staircase,
+)
 from gnnq_lib.plotting.registry import FIGURES, draw_figures, figure
 from gnnq_lib.plotting.style import LOOKS, PALETTE, Look, bit_ticks, look, save_figure, set_finding, use_style
 
@@ -10,11 +22,21 @@ __all__ = [
     "PALETTE",
     "Look",
     "accuracy_by_bits",
+    "accuracy_per_seed",
+    "alpha_over_epochs",
     "bit_ticks",
+    "degree_distribution",
     "draw_figures",
+    "error_by_degree",
+    "error_curves",
+    "error_map",
     "figure",
+    "levels_on_values",
     "look",
+    "relative_errors",
     "save_figure",
+    "search_curves",
     "set_finding",
+    "staircase",
     "use_style",
 ]
