@@ -107,8 +107,13 @@ def choose_qparams(x: Tensor, num_bits: int, granularity: Granularity = PER_TENS
     return QParams(*affine_grid(low, high, levels, check_ratio(ratio)), num_bits)
 
 
-def affine_grid(low: Tensor, high: Tensor, levels: int, ratio: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:
+def affine_grid(
+    low: Tensor, high: Tensor, levels: int, ratio: float | Tensor = 1.0, coarse: int = 1
+) -> tuple[Tensor, Tensor]:
     """Scale and zero point of the range ratio * [min(low, 0), max(high, 0)] with `levels` steps (fact sheet A, 3.2).
+
+    If low = high, that value is a grid point at any ratio: `coarse` steps away from zero, so that it is among the codes
+    a truncation to every `coarse`-th one keeps.
 
     Example:
         >>> [v.item() for v in affine_grid(torch.tensor(-1.0), torch.tensor(2.0), 3)]
@@ -120,8 +125,8 @@ def affine_grid(low: Tensor, high: Tensor, levels: int, ratio: float | Tensor = 
     usable = scale > torch.finfo(scale.dtype).tiny
     zero_point = torch.where(usable, -torch.round(bottom / torch.where(usable, scale, 1.0)), 0.0).clamp(0, levels)
     constant = (low == high) & (low != 0)
-    scale = torch.where(constant, low.abs(), torch.where(usable, scale, torch.ones_like(scale)))
-    zero_point = torch.where(constant, (low < 0).to(scale.dtype), zero_point)
+    scale = torch.where(constant, low.abs() / coarse, torch.where(usable, scale, torch.ones_like(scale)))
+    zero_point = torch.where(constant, coarse * (low < 0).to(scale.dtype), zero_point)
     return scale, zero_point
 
 

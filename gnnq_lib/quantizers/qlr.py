@@ -74,7 +74,7 @@ class LearnedRange(Quantizer):
         else:
             function, alpha = LearnedRangeQuantize, self.alpha.clamp(min=ALPHA_FLOOR)
             low, high = self.minimum.clamp(max=0), self.maximum.clamp(min=0)
-        scale, zero_point = affine_grid(self.minimum, self.maximum, self.levels, alpha.detach())
+        scale, zero_point = affine_grid(self.minimum, self.maximum, self.levels, alpha.detach(), self.coarse)
         values = function.apply(x, alpha, low, high, scale, zero_point, self.levels, self.coarse, self.shift())
         return Quantized(values, scale)
 
