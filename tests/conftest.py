@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 import pytest
+
+from gnnq_lib.errors import InputError
 
 _DATA = os.environ.get("GNNQ_DATA")
 
@@ -25,3 +28,17 @@ def real_data() -> str:
     if not _DATA:
         pytest.skip("needs the raw data sets: GNNQ_DATA is not set")
     return _DATA
+
+
+@pytest.fixture
+def refuses():
+    """`with refuses("num_bits=9"): ...` passes if InputError is raised with one sentence that matches."""
+
+    @contextmanager
+    def check(pattern: str):
+        with pytest.raises(InputError, match=pattern) as caught:
+            yield
+        message = str(caught.value)
+        assert message.endswith(".") and "\n" not in message and ". " not in message, f"not one sentence: {message}"
+
+    return check
