@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from gnnq_lib.datasets import load_dataset
+from gnnq_lib.datasets import DATASETS, load_dataset, load_folder
 from gnnq_lib.experiments.config import ExperimentConfig, make_config
 from gnnq_lib.experiments.seeding import seed_everything
 from gnnq_lib.experiments.store import Measurement
 from gnnq_lib.experiments.training import Graph, History, TrainingOptions, evaluate, start_from, train
 from gnnq_lib.models import STAGES, DecoupledClassifier, Method, ModelOptions
-from gnnq_lib.models.deep import DEEP_MODELS, make_deep_model
+from gnnq_lib.models.deep import DEEP_MODELS, deep_recipe, make_deep_model
 from gnnq_lib.propagation import Appnp, Emp, MessagePlacement, Norm, Scheme, Smp
 
 DECOUPLED = ("smp", "emp", "emp_released", "appnp", "mlp")
@@ -31,8 +32,8 @@ class Config(ExperimentConfig):
     """Everything that decides a run; the defaults train INT2 SMP on Cora from an FP32 teacher.
 
     Attributes:
-        dataset, split, split_seed: see `load_dataset`; a folder path is accepted as data set.
-        model: propagation scheme or deep baseline.
+        dataset, split, split_seed: see `load_dataset`; a folder path is accepted as data set (see `load_folder`).
+        model: propagation scheme or deep baseline; the latter in full precision only.
         method, bits: see `models.methods`; bits is 32 for fp32.
         start: "fp32" starts from a full-precision model and distils from it; "scratch" trains as in the paper.
         num_layers, hidden, dropout: architecture.
@@ -52,10 +53,10 @@ class Config(ExperimentConfig):
     split_seed: int = 0
     model: ModelName = "smp"
     method: Literal[tuple(m.value for m in Method)] = "node_pow2"  # type: ignore[valid-type]
-    bits: int = 2
+    bits: int = Field(default=2, validate_default=True)
     start: Literal["fp32", "scratch"] = "fp32"
     num_layers: int = Field(default=10, ge=0, le=256)
-    hidden: int = Field(default=64, ge=1)
+    hidden: int | None = Field(default=None, ge=1)
     dropout: float | None = Field(default=None, ge=0, lt=1)
     epochs: int | None = Field(default=None, ge=1)
     teacher_epochs: int | None = Field(default=None, ge=1)
@@ -84,9 +85,11 @@ class Config(ExperimentConfig):
 
     @field_validator("bits")
     @classmethod
-    def _bits(cls, bits: int) -> int:
+    def _bits(cls, bits: int, info: ValidationInfo) -> int:
         if bits != 32 and not 2 <= bits <= 8:
             raise ValueError("2 to 8, or 32 for full precision, are accepted")
+        if info.data.get("model") in DEEP_MODELS and info.data.get("method") != "fp32" and bits != 32:
+            raise ValueError(f"model {info.data['model']!r} is a full-precision baseline; give 32 or method='fp32'")
         return bits
 
     @property
@@ -106,9 +109,11 @@ RECIPES = {
 
 
 def resolve(config: Config) -> Config:
-    """Fill every None from the recipe for the data set, method and start."""
-    recipe = dict(RECIPES[_recipe_name(config)])
-    if not config.low_bit:
+    """Fill every None from the recipe for the data set, model, method and start."""
+    recipe = {"hidden": 64, **RECIPES[_recipe_name(config)]}
+    if config.model in DEEP_MODELS:
+        recipe.update(deep_recipe(config.model, config.dataset))
+    elif not config.low_bit:
         recipe.update(FP32_RECIPES.get(config.dataset, {}))
     missing = {name: value for name, value in recipe.items() if getattr(config, name) is None}
     return config.model_copy(update=missing)
@@ -168,6 +173,8 @@ def load_graph(dataset: str, split: str = "public", split_seed: int = 0) -> Grap
 
 @lru_cache(maxsize=2)
 def _load_graph(dataset: str, split: str, split_seed: int) -> Graph:
+    if dataset not in DATASETS and Path(dataset).is_dir():
+        return Graph(load_folder(dataset, split, split_seed))
     return Graph(load_dataset(dataset, split=split, seed=split_seed))
 
 
@@ -226,7 +233,11 @@ def run_one(config: Config) -> list[Measurement]:
     seconds = time.perf_counter() - start
     stage_bits = model.bits_per_value(graph.features) if isinstance(model, DecoupledClassifier) else {}
     largest = max(stage_bits.values(), default=32.0)
-    common = {"bits_per_value": largest, "source": graph.dataset.source, "method": config.method}
+    common = {
+        "bits_per_value": largest,
+        "source": graph.dataset.source,
+        "method": config.method if config.low_bit else "fp32",
+    }
     rows = [
         Measurement("test_accuracy", history.test_accuracy[history.best_epoch], "%", **common),
         Measurement("val_accuracy", history.val_accuracy[history.best_epoch], "%", **common),

@@ -1,4 +1,4 @@
-"""Training a node classifier: one loop for every model, in full precision or low bit, from scratch or from a teacher."""
+"""Training a node classifier: one loop for every model, full precision or low bit, from scratch or from a teacher."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -160,6 +161,10 @@ class DecoupledClassifier(nn.Module):
         if self._low_bit_inputs is None or self._low_bit_inputs[0] is not features:
             self._low_bit_inputs = (features, features.low_bit(self.options.num_bits))
         return self._low_bit_inputs[1]
+
+    def second_parameters(self) -> Iterator[nn.Parameter]:
+        """Second matrix and bias: they take the second weight decay."""
+        return iter((self.weight2, self.bias2))
 
     def bits_per_value(self, features: FeatureMatrix) -> dict[str, float]:
         """Bits per value of every stage, scales, zero points and exponents included.
