@@ -25,8 +25,8 @@ $(INSTALLED): pyproject.toml constraints.txt setup.py $(KERNEL_SOURCES)
 	  python="$${PYTHON:-$$($(FIND_PYTHON))}"; \
 	  if [ -z "$$python" ]; then echo "No Python 3.10 to 3.13 was found; install one or say PYTHON=/path/to/python"; exit 1; fi; \
 	  echo "making .venv with $$($$python --version)"; $$python -m venv .venv; fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0 "setuptools>=77"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt torch==2.13.0 "setuptools>=77"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt --no-build-isolation -e ".[dev]"
 	@touch $@
 
 reproduce: $(INSTALLED)

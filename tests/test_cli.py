@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from gnnq_lib.cli import main
 from tests.toy_notebooks import write_toy
 
 TABLE = """
@@ -20,15 +25,32 @@ seeds: 1
 """
 
 
-def gnnq(*arguments, cwd=None):
-    command = [sys.executable, "-c", "from gnnq_lib.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+def gnnq(*arguments):
+    """Run the command line in this process, as its entry point would; an unexpected exception is passed on."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["gnnq", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+    return SimpleNamespace(returncode=code or 0, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 def test_help_is_quick_and_imports_no_torch():
     code = "import sys, gnnq_lib.cli; print('torch' in sys.modules, 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False False\n"
     assert "reproduce" in gnnq("--help").stdout
+
+
+def test_the_installed_command_exits_with_its_code():
+    command = Path(sys.executable).with_name("gnnq")
+    if not command.exists():
+        pytest.skip("the package is not installed in this environment")
+    run = subprocess.run([command, "run", "nothing"], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("Error: table 'nothing' is unknown") and run.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
