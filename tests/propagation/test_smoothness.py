@@ -45,9 +45,9 @@ def test_distance_by_hand():
 
 
 def test_distance_leaves_out_rows_of_zeros_and_ignores_length():
-    h = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
-    assert mean_average_distance(h, PATH) == pytest.approx(1)  # only 1 - 2 is defined
-    assert mean_average_distance(7 * h, PATH) == pytest.approx(1)
+    h = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [1.0, 1.0]])
+    assert mean_average_distance(h, PATH) == pytest.approx(2)  # only 1 - 2 is defined
+    assert mean_average_distance(7 * h, PATH) == pytest.approx(2)
     assert mean_average_distance(torch.zeros(4, 2), PATH) == 0
 
 
