@@ -25,6 +25,8 @@ from gnnq_lib.propagation import (
 )
 from gnnq_lib.quantizers import FullPrecision, Quantizer
 
+RECOMPUTE_ABOVE = 2**26  # values |V| C K: about 2 GB kept for the backward pass
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -207,6 +209,18 @@ class DecoupledClassifier(nn.Module):
             low = self.low_bit_features(features)
             return low.num_bits + low.side_bits / max(1, features.num_stored)
         return self.input_quantizer.bits_per_value((max(1, features.num_stored), 1))
+
+
+def needs_recompute(num_nodes: int, num_classes: int, num_layers: int) -> bool:
+    """Whether layers should be recomputed in the backward pass: keeping them would take several gigabytes.
+
+    A low-bit layer keeps 5 to 10 arrays of |V| C values of 4 bytes for its backward pass.
+
+    Example:
+        >>> needs_recompute(2708, 7, 64), needs_recompute(169_343, 128, 10)
+        (False, True)
+    """
+    return num_nodes * num_classes * num_layers > RECOMPUTE_ABOVE
 
 
 def method_options(options: ModelOptions, operator: GraphOperator, num_classes: int) -> MethodOptions:

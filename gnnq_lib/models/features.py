@@ -16,6 +16,8 @@ from torch import Tensor
 from gnnq_lib.errors import InputError
 from gnnq_lib.quantizers.affine import SCALE_BITS, check_bits
 
+_GATHERED_VALUES = 2**22  # at a time, in the gradient of stored values: 16 MB
+
 
 class FeatureKind(str, Enum):
     """What the stored values are: all equal to 1, non-negative, or of either sign."""
@@ -36,6 +38,26 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
         return None, None, ctx.matrix.csr_transposed(ctx.values) @ grad.contiguous()
+
+
+class _SparseProductWithValues(torch.autograd.Function):
+    """X W whose stored values carry a gradient too: (dL/dX)_ij = grad_i . W_j, only where X has an entry."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: FeatureMatrix, values: Tensor, weight: Tensor) -> Tensor:
+        ctx.matrix = matrix
+        ctx.save_for_backward(values, weight)
+        return matrix.csr(values) @ weight
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
+        values, weight = ctx.saved_tensors
+        matrix, grad = ctx.matrix, grad.contiguous()
+        # A piece at a time: gathering the rows of all entries at once would take nnz x C values.
+        piece = max(1, _GATHERED_VALUES // max(1, grad.shape[1]))
+        pieces = zip(matrix.row.split(piece), matrix.col.split(piece))
+        of_values = [(grad[row] * weight[col.long()]).sum(dim=1) for row, col in pieces]
+        return None, torch.cat(of_values), matrix.csr_transposed(values) @ grad
 
 
 class FeatureMatrix:
@@ -87,8 +109,7 @@ class FeatureMatrix:
 
     def product_with_values(self, weight: Tensor, values: Tensor) -> Tensor:
         """X W, differentiable in the stored values as well (learned input ranges); slower than `product`."""
-        gathered = weight[self._col.long()] * values[:, None]
-        return weight.new_zeros(self.num_nodes, weight.shape[1]).index_add(0, self.row, gathered)
+        return _SparseProductWithValues.apply(self, values, weight)
 
     def low_bit(self, num_bits: int) -> LowBitFeatures:
         """Integer entries with row and column scales; see the top of this file."""
