@@ -83,7 +83,7 @@ class LearnedRange(Quantizer):
         return SCALE_BITS + ZERO_POINT_BITS
 
     def _observe(self, x: Tensor, implicit_zeros: int) -> None:
-        due = self.calibrating or (self.calibration == "training" and self.training and not self.frozen)
+        due = self.calibrating if self.calibration == "evaluation" else self.training and not self.frozen
         if self.ready and not due:
             return
         minimum, maximum = torch.aminmax(x)
