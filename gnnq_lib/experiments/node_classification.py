@@ -16,6 +16,7 @@ from gnnq_lib.experiments.seeding import seed_everything
 from gnnq_lib.experiments.store import Measurement
 from gnnq_lib.experiments.training import Graph, History, TrainingOptions, evaluate, start_from, train
 from gnnq_lib.models import STAGES, DecoupledClassifier, Method, ModelOptions
+from gnnq_lib.models.decoupled import needs_recompute
 from gnnq_lib.models.deep import DEEP_MODELS, deep_recipe, make_deep_model
 from gnnq_lib.propagation import Appnp, Emp, MessagePlacement, Norm, Scheme, Smp
 
@@ -143,9 +144,10 @@ def build_model(config: Config, graph: Graph) -> nn.Module:
         return make_deep_model(
             config.model, data.num_features, data.num_classes, config.num_layers, config.hidden, config.dropout
         )
+    num_layers = 0 if config.model == "mlp" else config.num_layers
     options = ModelOptions(
         scheme=scheme_of(config),
-        num_layers=0 if config.model == "mlp" else config.num_layers,
+        num_layers=num_layers,
         hidden=config.hidden,
         dropout=config.dropout,
         method=Method(config.method) if config.low_bit else Method.FP32,
@@ -157,6 +159,7 @@ def build_model(config: Config, graph: Graph) -> nn.Module:
         calibration=config.calibration,
         exponent_bits=config.exponent_bits,
         ratio=config.ratio,
+        recompute=needs_recompute(data.num_nodes, data.num_classes, num_layers),
     )
     return DecoupledClassifier(data.num_features, data.num_classes, graph.operator, options)
 

@@ -103,7 +103,7 @@ def train(
         progress: show a bar.
 
     Raises:
-        InputError: distillation without a teacher, an unknown schedule, or no training node.
+        InputError: distillation without a teacher, an unknown schedule, no training or no validation node.
     """
     data = graph.dataset
     if options.distillation and teacher is None:
@@ -112,6 +112,8 @@ def train(
         )
     if not bool(data.train_mask.any()):
         raise InputError(f"{data.name} has no training node; choose a split with at least one per class.")
+    if not bool(data.val_mask.any()):
+        raise InputError(f"{data.name} has no validation node to choose an epoch by; choose a split with some.")
     with calibration(model):
         model(graph.features, graph.operator)  # sets up ranges and steps before the optimizer collects parameters
     optimizer = torch.optim.Adam(_parameter_groups(model, options), lr=options.lr)
