@@ -47,10 +47,16 @@ def doubling_ticks(axes: Axes, depths: Sequence[int]) -> None:
 
     Example:
         >>> from matplotlib.figure import Figure
-        >>> axes = Figure().subplots(); doubling_ticks(axes, [2, 4]); axes.get_xscale()
+        >>> axes = Figure().subplots(); doubling_ticks(axes, [0, 2, 4]); axes.get_xscale()
         'symlog'
     """
-    axes.set_xscale("symlog", base=2, linthresh=1, linscale=0.5)
+    if 0 in depths:
+        axes.set_xscale("symlog", base=2, linthresh=1, linscale=0.5)
+        axes.set_xlim(left=-0.15)
+    else:
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(left=min(depths) / 1.15)
+    axes.set_xlim(right=max(depths) * 1.15)
     axes.xaxis.set_major_locator(FixedLocator(list(depths)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())
