@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -98,7 +99,7 @@ def error_map(table: pd.DataFrame, finding: str) -> Figure:
     for (row, column), value in np.ndenumerate(values.to_numpy()):
         text = "" if np.isnan(value) else f"{value:.1f}"
         axes.text(column, row, text, ha="center", va="center", color="black" if value > middle else "white")
-    axes.set_xticks(range(values.shape[1]), [look(name).label.replace("per ", "per\n", 1) for name in values.columns])
+    axes.set_xticks(range(values.shape[1]), ["\n".join(textwrap.wrap(look(name).label, 10)) for name in values.columns])
     axes.set_yticks(range(len(values)), values.index)
     axes.grid(visible=False)
     drawing.colorbar(image, label="SQNR (dB)")
@@ -129,7 +130,7 @@ def error_by_degree(degrees: Sequence[str], errors: Mapping[str, Sequence[float]
 
 
 def search_curves(ratios: Sequence[float], errors: Mapping[str, Sequence[float]], finding: str) -> Figure:
-    """Error over the share alpha of the range that is kept, relative to keeping all of it; the best point is marked.
+    """Mean absolute error over the share alpha of the range that is kept, relative to keeping all; the best is marked.
 
     Args:
         ratios: candidates for alpha, the last one 1.
@@ -147,7 +148,7 @@ def search_curves(ratios: Sequence[float], errors: Mapping[str, Sequence[float]]
         best = int(relative.argmin())
         axes.plot(ratios[best], relative[best], color=color, marker=marker, markersize=11, markeredgecolor=BLACK)
     axes.axhline(1.0, color=BLACK, linestyle="--", linewidth=1)
-    axes.set(xlabel=r"$\alpha$, share of the range that is kept", ylabel=r"mean abs. error, relative to $\alpha$ = 1")
+    axes.set(xlabel=r"$\alpha$, share of the range that is kept", ylabel=r"error relative to $\alpha$ = 1")
     axes.legend(title="large mark: best")
     set_finding(drawing, finding)
     return drawing
