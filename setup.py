@@ -15,10 +15,25 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SOURCES = "gnnq_lib/kernels/csrc"
-HEADERS = ["common.h", "gnnq_kernels.h", "kernels_of_isa.h", "vectors.h", "spmm_packed.h", "spmm_float.h"]
+HEADERS = [
+    "common.h",
+    "gnnq_kernels.h",
+    "kernels_of_isa.h",
+    "vectors.h",
+    "spmm_packed.h",
+    "spmm_float.h",
+    "linear.h",
+    "lanes.h",
+    "propagate.h",
+    "two_layer.h",
+]
 # -ffp-contract=off: float results must equal PyTorch's element-wise operations bit for bit, so no fused multiply-add.
 COMMON_FLAGS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
-COMMON_FLAGS += ["-Wno-psabi", "-Wno-maybe-uninitialized"]  # GCC warns inside its own intrinsics header
+COMMON_FLAGS += [
+    "-Wno-psabi",
+    "-Wno-maybe-uninitialized",
+    "-Wno-uninitialized",
+]  # GCC warns inside its own intrinsics header
 AVX512_FLAGS = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni"]
 
 
@@ -42,7 +57,9 @@ class BuildKernels(build_ext):
             except Exception:
                 self._build(ext, extra)
         except Exception as error:
-            message = f"GNNQ: the compiled kernels could not be built ({error}); the slower reference path will be used."
+            message = (
+                f"GNNQ: the compiled kernels could not be built ({error}); the slower reference path will be used."
+            )
             print(message, file=sys.stderr)
 
     def _build(self, ext: Extension, flags: list[str]) -> None:
@@ -54,7 +71,9 @@ class BuildKernels(build_ext):
                 extra_postargs=[*COMMON_FLAGS, *isa_flags, *flags],
                 depends=[f"{SOURCES}/{header}" for header in HEADERS],
             )
-        self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), extra_postargs=flags, target_lang="c++")
+        self.compiler.link_shared_object(
+            objects, self.get_ext_fullpath(ext.name), extra_postargs=flags, target_lang="c++"
+        )
 
     def get_outputs(self) -> list[str]:
         return [path for path in super().get_outputs() if os.path.exists(path)]

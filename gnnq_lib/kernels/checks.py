@@ -17,7 +17,7 @@ _SUM_LIMIT = 2**31
 
 @dataclass
 class SpmmCall:
-    """Checked arguments of `spmm`; what was not given is None, and `scale` is 1.0 where only other factors were given."""
+    """Checked arguments of `spmm`; what was not given is None, except `scale`, which is then 1.0."""
 
     graph: CSRGraph
     rows: PackedCodes
@@ -51,7 +51,7 @@ def check_spmm(
     bias: Tensor | None,
     out: Tensor | None,
 ) -> SpmmCall:
-    """Check the arguments of `spmm` (documented there) and bring them into one record; InputError names what is wrong."""
+    """Check the arguments of `spmm` (documented there) and bring them into one record."""
     if not isinstance(graph, CSRGraph) or not isinstance(rows, PackedCodes):
         raise InputError(
             f"spmm got a {type(graph).__name__} and a {type(rows).__name__}; accepted are a CSRGraph and PackedCodes"
@@ -59,19 +59,23 @@ def check_spmm(
     graph.check_unchanged()
     if rows.num_rows != graph.num_cols:
         raise InputError(
-            f"{rows.num_rows} packed rows given for a graph with {graph.num_cols} source nodes; give one row per source node"
+            f"{rows.num_rows} packed rows given for a graph with {graph.num_cols} source nodes; "
+            "give one row per source node"
         )
     if rows.device != graph.device:
         raise InputError(f"packed rows on {rows.device} and graph on {graph.device} given; put both on one device")
     floating = node_scale is not None or edge_weight is not None
     if floating and (exponents is not None or edge_codes is not None):
         raise InputError(
-            "float coefficients and integer exponents or edge codes given together; fold the integers into node_scale or edge_weight"
+            "float coefficients and integer exponents or edge codes given together; "
+            "fold the integers into node_scale or edge_weight"
         )
     device, sources = rows.device, graph.num_cols
     zero, node_zero = _check_zero(zero_point, rows.bits, sources, device)
     max_exponent = _check_small("exponents", exponents, sources, MAX_EXPONENT, device)
-    max_edge_code = _check_small("edge_codes", edge_codes, graph.num_edges, 255, device) if edge_codes is not None else 1
+    max_edge_code = (
+        _check_small("edge_codes", edge_codes, graph.num_edges, 255, device) if edge_codes is not None else 1
+    )
     check_floats("node_scale", node_scale, sources, device)
     check_floats("edge_weight", edge_weight, graph.num_edges, device)
     check_floats("row_scale", row_scale, graph.num_rows, device)

@@ -10,14 +10,19 @@ import ctypes
 import importlib.machinery
 import os
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch  # loaded first on purpose: the kernels then share PyTorch's OpenMP threads
 
 from gnnq_lib.errors import InputError
 
-ABI_VERSION = 1
+if TYPE_CHECKING:
+    from gnnq_lib.kernels.row_quantizer import RowQuantizer
+
+ABI_VERSION = 2
 ISA_NUMBERS = {"avx512": 2, "avx2": 1, "plain": 0}  # best first
 REFERENCE = "reference"
 
@@ -48,6 +53,55 @@ class LinearArgs(ctypes.Structure):
         ("scale", ctypes.c_float),
         ("fresh_out", ctypes.c_int32),
     ]
+
+
+class RowQuantizerArgs(ctypes.Structure):
+    """Mirror of gnnq_row_quantizer."""
+
+    _fields_ = [(name, ctypes.c_float) for name in ("scale", "inverse", "threshold")]
+
+
+class PropagateArgs(ctypes.Structure):
+    """Mirror of gnnq_propagate_args."""
+
+    _fields_ = [
+        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "order", "inverse_degree", "x", "row_in", "row_out")],
+        *[(name, ctypes.c_void_p) for name in ("input", "aggregate", "update", "gap", "gap_aggregate")],
+        *[(name, ctypes.c_void_p) for name in ("gap_coefficient", "out")],
+        *[(name, ctypes.c_int64) for name in ("num_nodes", "num_positions", "num_values", "num_steps", "max_degree")],
+        *[(name, ctypes.c_int32) for name in ("bits", "max_exponent", "num_threads")],
+        *[(name, ctypes.c_float) for name in ("state_weight", "aggregate_weight", "input_weight")],
+    ]
+
+
+class TwoLayerArgs(ctypes.Structure):
+    """Mirror of gnnq_two_layer_args."""
+
+    _fields_ = [
+        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "order", "edge_codes", "row_scale", "w1_packed")],
+        *[(name, ctypes.c_void_p) for name in ("half_step1", "bias1", "w2_packed", "half_step2", "bias2")],
+        ("hidden_quantizer", RowQuantizerArgs),
+        ("out", ctypes.c_void_p),
+        *[(name, ctypes.c_int64) for name in ("num_rows", "num_edges", "num_features", "hidden", "num_values")],
+        *[(name, ctypes.c_int32) for name in ("w1_bits", "w2_bits", "hidden_bits", "hidden_max_exponent")],
+        *[(name, ctypes.c_int32) for name in ("max_edge_code", "num_threads")],
+    ]
+
+
+def row_quantizer_array(quantizers: Sequence[RowQuantizer]) -> ctypes.Array:
+    """The quantizers as a C array."""
+    rows = [(float(q.scale32), float(q.inverse32), float(q.thresholds()[0])) for q in quantizers]
+    return (RowQuantizerArgs * len(rows))(*[RowQuantizerArgs(*row) for row in rows])
+
+
+def float_array(values: Sequence[float]) -> ctypes.Array:
+    """The numbers as a C array of floats."""
+    return (ctypes.c_float * len(values))(*values)
+
+
+def address(array: ctypes.Array | None) -> int | None:
+    """Where a C array starts; None for None."""
+    return None if array is None else ctypes.addressof(array)
 
 
 def _library_file() -> Path | None:
@@ -86,6 +140,8 @@ def _open_library() -> tuple[ctypes.CDLL | None, str]:
         return None, f"{path.name} is of interface version {version}, this package needs {ABI_VERSION}"
     library.gnnq_spmm.argtypes = (ctypes.c_int, ctypes.POINTER(SpmmArgs))
     library.gnnq_linear.argtypes = (ctypes.c_int, ctypes.POINTER(LinearArgs))
+    library.gnnq_propagate.argtypes = (ctypes.c_int, ctypes.POINTER(PropagateArgs))
+    library.gnnq_two_layer.argtypes = (ctypes.c_int, ctypes.POINTER(TwoLayerArgs))
     return library, ""
 
 
@@ -108,11 +164,13 @@ def _resolve(forced: str | None) -> str:
         return available[0]
     if forced not in (*ISA_NUMBERS, REFERENCE):
         raise InputError(
-            f"GNNQ_KERNEL_ISA={forced!r} given; accepted is one of {', '.join([*ISA_NUMBERS, REFERENCE])}: correct or unset it"
+            f"GNNQ_KERNEL_ISA={forced!r} given; accepted is one of {', '.join([*ISA_NUMBERS, REFERENCE])}: "
+            "correct or unset it"
         )
     if forced not in available:
         raise InputError(
-            f"GNNQ_KERNEL_ISA={forced!r} given, but this machine or build runs only {', '.join(available)}: choose one of these"
+            f"GNNQ_KERNEL_ISA={forced!r} given, but this machine or build runs only {', '.join(available)}: "
+            "choose one of these"
         )
     return forced
 
@@ -130,8 +188,18 @@ def active_isa() -> str:
     return _resolve(os.environ.get("GNNQ_KERNEL_ISA") or None)
 
 
+def path_for(device: torch.device) -> str:
+    """The path that serves tensors on this device: an instruction set for CPU tensors, else "reference".
+
+    Example:
+        >>> path_for(torch.device("cuda"))
+        'reference'
+    """
+    return active_isa() if device.type == "cpu" else REFERENCE
+
+
 def call(name: str, args: ctypes.Structure, isa: str) -> None:
-    """Run kernel `name` ("spmm", "linear") on checked arguments; ctypes releases the interpreter lock meanwhile."""
+    """Run kernel `name` on checked arguments; ctypes releases the interpreter lock meanwhile."""
     library, _ = _load()
     status = getattr(library, f"gnnq_{name}")(ISA_NUMBERS[isa], ctypes.byref(args))
     if status:

@@ -36,9 +36,9 @@ def spmm(
 
         out[i] = scale * row_scale[i] * sum over j in N(i) of (q_j - z_j) * 2^e_j
 
-    With `edge_codes` c_ij each term is multiplied by c_ij (sparse features of a few bits: the graph is the pattern of X,
-    the rows are those of W). With `node_scale` s_j and/or `edge_weight` w_ij the sum is a float sum, in the order of the
-    edges: sum = sum + (w_ij * s_j) * (q_j - z_j), each operation rounded to float32.
+    With `edge_codes` c_ij each term is multiplied by c_ij (sparse features of a few bits: the graph is the pattern of
+    X, the rows are those of W). With `node_scale` s_j and/or `edge_weight` w_ij the sum is a float sum, in the order
+    of the edges: sum = sum + (w_ij * s_j) * (q_j - z_j), each operation rounded to float32.
 
     Args:
         graph: rows (targets) and their neighbours (sources), |E| edges.
@@ -57,7 +57,8 @@ def spmm(
         (num_rows, D): int32 sums, or float32 as above. Rows without neighbours give 0 (float: 0, plus bias).
 
     Raises:
-        InputError: an argument of wrong type, dtype, shape or device, a code out of range, sums that could pass 2**31 - 1.
+        InputError: an argument of wrong type, dtype, shape or device, a code out of range, sums that could pass
+            2**31 - 1.
 
     Example:
         >>> graph = CSRGraph(torch.tensor([0, 2, 3]), torch.tensor([0, 1, 1]))
@@ -65,9 +66,20 @@ def spmm(
         [[2, 0], [2, -1]]
     """
     call = check_spmm(
-        graph, rows, zero_point, exponents, edge_codes, node_scale, edge_weight, scale, row_scale, column_scale, bias, out
+        graph,
+        rows,
+        zero_point,
+        exponents,
+        edge_codes,
+        node_scale,
+        edge_weight,
+        scale,
+        row_scale,
+        column_scale,
+        bias,
+        out,
     )
-    isa = path_for(rows.device)
+    isa = native.path_for(rows.device)
     return reference.spmm_checked(call) if isa == native.REFERENCE else _native_spmm(call, isa)
 
 
@@ -104,18 +116,8 @@ def linear(
         [[2.5]]
     """
     call = check_linear(x, weight, x_zero, weight_zero, scale, row_scale, column_scale, bias, out)
-    isa = path_for(x.device)
+    isa = native.path_for(x.device)
     return reference.linear_checked(call) if isa == native.REFERENCE else _native_linear(call, isa)
-
-
-def path_for(device: torch.device) -> str:
-    """The path that serves tensors on this device: an instruction set for CPU tensors, else "reference".
-
-    Example:
-        >>> path_for(torch.device("cuda"))
-        'reference'
-    """
-    return native.active_isa() if device.type == "cpu" else native.REFERENCE
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
@@ -131,10 +133,12 @@ def _result(call: SpmmCall | LinearCall, shape: tuple[int, int]) -> Tensor:
 def _native_spmm(call: SpmmCall, isa: str) -> Tensor:
     graph, rows = call.graph, call.rows
     out = _result(call, (graph.num_rows, rows.num_values))
+    edges_in_order = call.edge_codes is not None or call.edge_weight is not None
+    row_ptr, col, order = (graph.row_ptr, graph.col, None) if edges_in_order else graph.by_degree()
     args = native.SpmmArgs(
-        row_ptr=_pointer(graph.row_ptr),
-        col=_pointer(graph.col),
-        order=None,
+        row_ptr=_pointer(row_ptr),
+        col=_pointer(col),
+        order=_pointer(order),
         packed=_pointer(rows.data),
         exponents=_pointer(call.exponents),
         node_zero=_pointer(call.node_zero),

@@ -1,7 +1,7 @@
 """The low-bit kernels in plain PyTorch: what csrc/ computes, written to be read, with the same arguments and results.
 
-They also serve CUDA tensors. Integer results equal those of the compiled kernels bit for bit; so do float results on a
-CPU, because every step below is one float32 operation in the same order. (On CUDA the order of float sums is not fixed.)
+They also serve CUDA tensors. Integer results equal those of the compiled kernels bit for bit; so do float results on
+a CPU, because every step below is one float32 operation in the same order. (On CUDA the order of float sums varies.)
 """
 
 from __future__ import annotations

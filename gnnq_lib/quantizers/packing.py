@@ -1,9 +1,9 @@
 """Codes <-> bytes: b-bit codes (b = 1, 2, 4, 8) stored without a wasted bit, row by row.
 
 Bit order ("planes"). A row of D codes takes B = ceil(D * b / 8) bytes. Byte k holds the codes k, k + B, k + 2B, ...:
-code number p * B + k sits in bits p * b ... p * b + b - 1 of byte k. Shifting a whole row right by p * b bits and masking
-each byte therefore yields *consecutive* codes p * B ... p * B + B - 1, which is what a vector unit wants; with the usual
-order (codes 0, 1, 2, 3 in byte 0) they would come out interleaved. Places beyond D are zero.
+code number p * B + k sits in bits p * b ... p * b + b - 1 of byte k. Shifting a whole row right by p * b bits and
+masking each byte therefore yields *consecutive* codes p * B ... p * B + B - 1, which is what a vector unit wants; with
+the usual order (codes 0, 1, 2, 3 in byte 0) they would come out interleaved. Places beyond D are zero.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def check_packed(packed: Tensor, bits: int, num_values: int) -> None:
     """
     if not isinstance(packed, Tensor) or packed.dtype != torch.uint8:
         given = packed.dtype if isinstance(packed, Tensor) else type(packed).__name__
-        raise InputError(f"packed codes given as {given}; accepted is a torch.uint8 tensor: make it with pack(codes, bits)")
+        raise InputError(
+            f"packed codes given as {given}; accepted is a torch.uint8 tensor: make it with pack(codes, bits)"
+        )
     width = row_bytes(num_values, bits)
     if packed.dim() < 1 or packed.shape[-1] != width:
         raise InputError(

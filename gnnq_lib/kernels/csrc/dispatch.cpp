@@ -36,7 +36,7 @@ static const gnnq_kernel_table* table_of(int isa) {
 #define GNNQ_EXPORT __attribute__((visibility("default")))
 #endif
 
-GNNQ_EXPORT int gnnq_abi_version(void) { return 1; }
+GNNQ_EXPORT int gnnq_abi_version(void) { return 2; }
 
 GNNQ_EXPORT int gnnq_has_isa(int isa) { return table_of(isa) != nullptr; }
 
@@ -56,6 +56,16 @@ GNNQ_EXPORT int gnnq_spmm(int isa, const gnnq_spmm_args* args) {
 GNNQ_EXPORT int gnnq_linear(int isa, const gnnq_linear_args* args) {
   const gnnq_kernel_table* table = table_of(isa);
   return table ? table->linear(args) : GNNQ_NO_SUCH_ISA;
+}
+
+GNNQ_EXPORT int gnnq_propagate(int isa, const gnnq_propagate_args* args) {
+  const gnnq_kernel_table* table = table_of(isa);
+  return table ? table->propagate(args) : GNNQ_NO_SUCH_ISA;
+}
+
+GNNQ_EXPORT int gnnq_two_layer(int isa, const gnnq_two_layer_args* args) {
+  const gnnq_kernel_table* table = table_of(isa);
+  return table ? table->two_layer(args) : GNNQ_NO_SUCH_ISA;
 }
 
 }  // extern "C"

@@ -7,8 +7,8 @@
 // out[i, :] = sum over edges e of row i, in the order of e, of  (edge_weight[e] * node_scale[col[e]]) * (q - zero)  (float)
 typedef struct {
   const int64_t* row_ptr;       // num_rows + 1
-  const int32_t* col;           // num_edges
-  const int32_t* order;         // num_rows: rows by falling degree (narrow rows are processed in this order), or NULL
+  const int32_t* col;           // num_edges, then 32 zeros (rows of coming edges are fetched ahead)
+  const int32_t* order;         // num_rows: which row of the result comes at each position of row_ptr, or NULL: the same
   const uint8_t* packed;        // num_sources x row_bytes, plane order (quantizers/packing.py)
   const uint8_t* exponents;     // num_sources, 0..7, or NULL
   const uint8_t* node_zero;     // num_sources, or NULL
@@ -55,10 +55,78 @@ typedef struct {
   int32_t fresh_out;
 } gnnq_linear_args;
 
+// A quantizer with one power-of-two exponent per row (propagation.h): R the row's range, n = 2^bits - 1,
+//   e = number of j in 0 ... max_exponent - 1 with threshold * 2^j < R;  q = rint(min(t * inverse * 2^-e, n));  q << e
+typedef struct {
+  float scale;
+  float inverse;    // 1 / scale
+  float threshold;  // scale * n / gamma
+} gnnq_row_quantizer;
+
+// K steps of quantised propagation (see ../propagation.py for the equations). Arrays of nodes are in node order; the
+// graph is in position order: position p is node `order[p]`, and col holds positions.
+typedef struct {
+  const int64_t* row_ptr;       // num_positions + 1
+  const int32_t* col;           // num_edges positions
+  const int32_t* order;         // num_nodes: the node at each position
+  const float* inverse_degree;  // num_positions, in position order, 0 beyond num_nodes
+  const float* x;               // num_nodes x num_values
+  const float* row_in;          // num_nodes: x is multiplied by it first
+  const float* row_out;         // num_nodes: the result is multiplied by it
+  const gnnq_row_quantizer* input;            // 1
+  const gnnq_row_quantizer* aggregate;        // num_steps
+  const gnnq_row_quantizer* update;           // num_steps
+  const gnnq_row_quantizer* gap;              // num_steps, or NULL where all gap coefficients are 0
+  const gnnq_row_quantizer* gap_aggregate;    // num_steps, or NULL
+  const float* gap_coefficient;               // num_steps
+  float* out;                   // num_nodes x num_values
+  int64_t num_nodes;
+  int64_t num_positions;        // num_nodes rounded up to a multiple of 16; the last ones have no edges
+  int64_t num_values;
+  int64_t num_steps;
+  int64_t max_degree;
+  int32_t bits;
+  int32_t max_exponent;         // number of exponents - 1
+  int32_t num_threads;
+  float state_weight;           // ch; 0: the term is left out
+  float aggregate_weight;       // ca
+  float input_weight;           // cx
+} gnnq_propagate_args;
+
+// Two linear layers on sparse integer features: relu between them, its result quantised per row (propagation.py).
+typedef struct {
+  const int64_t* row_ptr;       // num_rows + 1
+  const int32_t* col;           // num_edges
+  const int32_t* order;         // num_rows: the row at each position
+  const int8_t* edge_codes;     // num_edges, or NULL: all 1
+  const float* row_scale;       // num_rows
+  const uint8_t* w1_packed;     // num_features x row_bytes(hidden, w1_bits)
+  const float* half_step1;      // hidden
+  const float* bias1;           // hidden
+  const uint8_t* w2_packed;     // hidden x row_bytes(num_values, w2_bits)
+  const float* half_step2;      // num_values
+  const float* bias2;           // num_values
+  gnnq_row_quantizer hidden_quantizer;
+  float* out;                   // num_rows x num_values
+  int64_t num_rows;
+  int64_t num_edges;
+  int64_t num_features;
+  int64_t hidden;
+  int64_t num_values;
+  int32_t w1_bits;
+  int32_t w2_bits;
+  int32_t hidden_bits;
+  int32_t hidden_max_exponent;
+  int32_t max_edge_code;        // largest absolute value of edge_codes, 1 where NULL
+  int32_t num_threads;
+} gnnq_two_layer_args;
+
 enum { GNNQ_PLAIN = 0, GNNQ_AVX2 = 1, GNNQ_AVX512 = 2, GNNQ_NUM_ISAS = 3 };
 enum { GNNQ_OK = 0, GNNQ_NO_MEMORY = 1, GNNQ_NO_SUCH_ISA = 2 };
 
 typedef struct {
   int (*spmm)(const gnnq_spmm_args*);
   int (*linear)(const gnnq_linear_args*);
+  int (*propagate)(const gnnq_propagate_args*);
+  int (*two_layer)(const gnnq_two_layer_args*);
 } gnnq_kernel_table;

@@ -3,6 +3,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -14,4 +17,5 @@
 #define GNNQ_VECTOR VecAvx2
 #include "kernels_of_isa.h"
 
-extern "C" const gnnq_kernel_table gnnq_table_avx2 = {gnnq_avx2::spmm, gnnq_avx2::linear};
+extern "C" const gnnq_kernel_table gnnq_table_avx2 = {gnnq_avx2::spmm, gnnq_avx2::linear,
+                                                   gnnq_avx2::propagate, gnnq_avx2::two_layer};

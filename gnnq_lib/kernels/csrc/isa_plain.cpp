@@ -1,7 +1,13 @@
 // The kernels compiled for one instruction set: plain (flags: setup.py). Only dispatch.cpp calls them.
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -13,4 +19,5 @@
 #define GNNQ_VECTOR VecPlain
 #include "kernels_of_isa.h"
 
-extern "C" const gnnq_kernel_table gnnq_table_plain = {gnnq_plain::spmm, gnnq_plain::linear};
+extern "C" const gnnq_kernel_table gnnq_table_plain = {gnnq_plain::spmm, gnnq_plain::linear,
+                                                   gnnq_plain::propagate, gnnq_plain::two_layer};

@@ -5,15 +5,17 @@ namespace GNNQ_NAMESPACE {
 #include "vectors.h"
 #include "spmm_packed.h"
 #include "spmm_float.h"
+#include "linear.h"
+#include "lanes.h"
+#include "propagate.h"
+#include "two_layer.h"
 
 static int spmm(const gnnq_spmm_args* args) {
   const gnnq_spmm_args& a = *args;
   if (a.fresh_out) ask_for_large_pages(a.out, a.num_rows * a.num_values * 4);
   if (a.node_scale || a.edge_weight) return spmm_float(a);
-  if (edges_per_lane(a, 16) < 1) return spmm_wide_terms(a);
+  if (edges_per_lane(a, 16) < 1 || (a.exponents && a.edge_codes)) return spmm_wide_terms(a);
   return spmm_packed<GNNQ_VECTOR>(a);
 }
-
-static int linear(const gnnq_linear_args*) { return GNNQ_NO_SUCH_ISA; }
 
 }  // namespace GNNQ_NAMESPACE

@@ -10,7 +10,7 @@ struct PackedCall {
   uint16_t lane_mask; // one code, in every lane
 };
 
-static constexpr int kPrefetchEdges = 16;
+static constexpr int kPrefetchEdges = 24;  // col has this many more entries, all 0: csr.py
 
 template <class T>
 static inline void add_lanes(int32_t* sums, const T* lanes, int64_t n) {
@@ -25,8 +25,9 @@ struct PackedRows {
   static constexpr int kLoad = V::kBytes * 8 / LANE / R;  // bytes of a row per vector
   static constexpr int kLanes = V::kBytes * 8 / LANE / R; // lanes per copy: one per loaded byte
 
-  template <class Use>
-  static inline void each_plane(const PackedCall& c, Vec (&acc)[NC][S], int64_t byte0, const Use& use) {
+  // Hands the lanes of each plane to `use(lanes, first value, count)`. FULL: every vector holds kLanes values of a row.
+  template <bool FULL, class Use>
+  static inline __attribute__((always_inline)) void each_plane(const PackedCall& c, Vec (&acc)[NC][S], int64_t byte0, const Use& use) {
     alignas(64) uint8_t store[V::kBytes];
     for (int s = 0; s < S; ++s)
       for (int chunk = 0; chunk < NC; ++chunk) {
@@ -34,28 +35,68 @@ struct PackedRows {
         const int64_t byte = byte0 + chunk * kLoad;
         for (int r = 0; r < R; ++r) {
           const int64_t first = (s * R + r) * c.row_bytes + byte;
-          const int64_t n = min64(min64(kLanes, c.row_bytes - byte), c.a->num_values - first);
-          if (n <= 0) continue;
+          const int64_t n = FULL ? kLanes : min64(min64(kLanes, c.row_bytes - byte), c.a->num_values - first);
+          if (!FULL && n <= 0) continue;
           if constexpr (LANE == 8) use((const uint8_t*)store + r * kLanes, first, n);
           else use((const uint16_t*)store + r * kLanes, first, n);
         }
       }
   }
 
+  // 2-bit codes in two or more steps: 4-bit lanes hold five edges, so most edges cost half the shifts, masks and sums.
+  static constexpr bool kNibbles = LANE == 8 && !CODE && S * R == 4 && S >= 2;
+  static constexpr int kNibbleEdges = 5;
+
+  struct Rows {  // where the rows are, kept in registers
+    const uint8_t* packed;
+    const int32_t* col;
+    int64_t row_bytes;
+    inline const uint8_t* fetch(int64_t e) const {
+      const uint8_t* coming = packed + (int64_t)col[e + kPrefetchEdges] * row_bytes;
+      for (int line = 0; line < NC * kLoad; line += 64) __builtin_prefetch(coming + line);
+      return packed + (int64_t)col[e] * row_bytes;
+    }
+  };
+
+  static inline __attribute__((always_inline)) void add_nibbles(const Rows& rows, int64_t e, int64_t count, Vec (&acc)[NC][S],
+                                                                const typename V::Shift (&shift)[S], const int (&part)[NC]) {
+    const Vec pairs = V::set16(0x3333), nibbles = V::set16(0x0f0f);
+    const typename V::Shift four = V::template make_shift<1>(1, 4);
+    Vec sum[NC][S / 2];
+    for (int chunk = 0; chunk < NC; ++chunk)
+      for (int s = 0; s < S / 2; ++s) sum[chunk][s] = V::zero();
+    for (int64_t k = 0; k < count; ++k) {
+      const uint8_t* row = rows.fetch(e + k);
+      for (int chunk = 0; chunk < NC; ++chunk) {
+        const Vec x = V::template load_copies<R>(row + chunk * kLoad, part[chunk]);
+        for (int s = 0; s < S / 2; ++s)
+          sum[chunk][s] = V::add8(sum[chunk][s], V::and_(R == 1 && s == 0 ? x : V::shr(x, shift[s]), pairs));
+      }
+    }
+    for (int chunk = 0; chunk < NC; ++chunk)
+      for (int s = 0; s < S / 2; ++s) {
+        acc[chunk][s] = V::add8(acc[chunk][s], V::and_(sum[chunk][s], nibbles));
+        acc[chunk][s + S / 2] = V::add8(acc[chunk][s + S / 2], V::and_(V::shr(sum[chunk][s], four), nibbles));
+      }
+  }
+
   static inline void add_edges(const PackedCall& c, int64_t e, int64_t stop, int64_t byte0, Vec (&acc)[NC][S],
                                const typename V::Shift (&shift)[S], const int (&part)[NC]) {
     const gnnq_spmm_args& a = *c.a;
+    const Rows rows = {a.packed + byte0, a.col, c.row_bytes};
+    if constexpr (kNibbles) {
+      for (; e + kNibbleEdges <= stop; e += kNibbleEdges) add_nibbles(rows, e, kNibbleEdges, acc, shift, part);
+      if (e < stop) add_nibbles(rows, e, stop - e, acc, shift, part);
+      return;
+    }
     const Vec mask = V::set16(c.lane_mask);
-    const int64_t last = a.num_edges - 1;
+#pragma GCC unroll 4
     for (; e < stop; ++e) {
-      const int64_t source = a.col[e];
-      const uint8_t* row = a.packed + source * c.row_bytes + byte0;
-      const uint8_t* coming = a.packed + (int64_t)a.col[min64(e + kPrefetchEdges, last)] * c.row_bytes + byte0;
-      for (int line = 0; line < NC * kLoad; line += 64) __builtin_prefetch(coming + line);
+      const uint8_t* row = rows.fetch(e);
       Vec m = mask, code = mask;
       int exponent = 0;
       if constexpr (EXP) {
-        exponent = a.exponents[source];
+        exponent = a.exponents[a.col[e]];
         m = V::shl16(mask, exponent);
       }
       if constexpr (CODE) code = V::set16(a.edge_codes[e]);
@@ -82,12 +123,15 @@ struct PackedRows {
     const gnnq_spmm_args& a = *c.a;
     typename V::Shift shift[S];
     for (int s = 0; s < S; ++s) shift[s] = V::template make_shift<R>(s, a.bits);
+    const bool full = c.row_bytes % (NC * kLoad) == 0 && c.row_bytes * c.planes == a.num_values;
     const int64_t out_width = a.num_values * 4;
-    for (int64_t i = first_row; i < end_row; ++i) {
-      const int64_t e0 = a.row_ptr[i], e1 = a.row_ptr[i + 1];
+    const bool streaming = can_stream(a.out, a.num_rows, a.num_values, c.row_bytes);
+    for (int64_t position = first_row; position < end_row; ++position) {
+      const int64_t i = a.order ? a.order[position] : position;
+      const int64_t e0 = a.row_ptr[position], e1 = a.row_ptr[position + 1];
       const RowOut out = {(uint8_t*)a.out + i * out_width, a.column_scale, a.bias, row_factor(a.scale, a.row_scale, i),
-                          zero_sum_of(a, e0, e1), a.float_out != 0};
-      const bool direct = e1 - e0 <= c.flush;
+                          zero_sum_of(a, e0, e1), a.float_out != 0, streaming};
+      const bool direct = full && e1 - e0 <= c.flush;  // no detour over 32-bit sums
       if (!direct) memset(sums, 0, a.num_values * 4);
       for (int64_t byte0 = 0; byte0 < c.row_bytes; byte0 += NC * kLoad) {
         int part[NC];
@@ -99,8 +143,13 @@ struct PackedRows {
           const int64_t stop = min64(e1, e + c.flush);
           add_edges(c, e, stop, byte0, acc, shift, part);
           e = stop;
-          if (direct) each_plane(c, acc, byte0, [&](auto* lanes, int64_t first, int64_t n) { finish(out, lanes, first, n); });
-          else each_plane(c, acc, byte0, [&](auto* lanes, int64_t first, int64_t n) { add_lanes(sums + first, lanes, n); });
+          if (direct) {
+            each_plane<true>(c, acc, byte0, [&](auto* lanes, int64_t first, int64_t n) { finish(out, lanes, first, n); });
+            continue;
+          }
+          const auto to_sums = [&](auto* lanes, int64_t first, int64_t n) { add_lanes(sums + first, lanes, n); };
+          if (full) each_plane<true>(c, acc, byte0, to_sums);
+          else each_plane<false>(c, acc, byte0, to_sums);
         } while (e < e1);
       }
       if (!direct) finish(out, sums, 0, a.num_values);
@@ -126,10 +175,8 @@ typedef void (*PackedRowsFn)(const PackedCall&, int64_t, int64_t, int32_t*);
 
 template <class V, int LANE, int R, int S, int NC>
 static PackedRowsFn packed_variant(bool exponents, bool codes) {
-  if constexpr (LANE == 16) {
-    if (exponents && codes) return PackedRows<V, LANE, R, S, NC, true, true>::rows;
+  if constexpr (LANE == 16)
     if (exponents) return PackedRows<V, LANE, R, S, NC, true, false>::rows;
-  }
   if (codes) return PackedRows<V, LANE, R, S, NC, false, true>::rows;
   return PackedRows<V, LANE, R, S, NC, false, false>::rows;
 }
@@ -190,7 +237,7 @@ static int spmm_packed(const gnnq_spmm_args& a) {
   }) ? GNNQ_OK : GNNQ_NO_MEMORY;
 }
 
-// 8-bit codes, exponent 7 and large edge codes leave no room for even one edge in 16 bits: plain 32-bit sums.
+// Exponents together with edge codes (which may leave no room for even one edge in 16 bits): plain 32-bit sums.
 static int spmm_wide_terms(const gnnq_spmm_args& a) {
   const int64_t row_bytes = packed_bytes(a.num_values, a.bits);
   const int mask = (1 << a.bits) - 1, planes = 8 / a.bits;
@@ -198,9 +245,10 @@ static int spmm_wide_terms(const gnnq_spmm_args& a) {
   return run_blocks(blocks, a.num_threads, a.num_values * 4, [&](int64_t b, void* scratch) {
     int32_t* sums = (int32_t*)scratch;
     const int64_t end = block_start(a.row_ptr, a.num_rows, b + 1, blocks);
-    for (int64_t i = block_start(a.row_ptr, a.num_rows, b, blocks); i < end; ++i) {
+    for (int64_t position = block_start(a.row_ptr, a.num_rows, b, blocks); position < end; ++position) {
+      const int64_t i = a.order ? a.order[position] : position;
       memset(sums, 0, a.num_values * 4);
-      for (int64_t e = a.row_ptr[i]; e < a.row_ptr[i + 1]; ++e) {
+      for (int64_t e = a.row_ptr[position]; e < a.row_ptr[position + 1]; ++e) {
         const int64_t source = a.col[e];
         const int32_t zero = a.node_zero ? a.node_zero[source] : a.zero_point;
         const int32_t factor = (a.edge_codes ? a.edge_codes[e] : 1) << (a.exponents ? a.exponents[source] : 0);
@@ -211,7 +259,7 @@ static int spmm_wide_terms(const gnnq_spmm_args& a) {
         }
       }
       const RowOut out = {(uint8_t*)a.out + i * a.num_values * 4, a.column_scale, a.bias,
-                          row_factor(a.scale, a.row_scale, i), 0, a.float_out != 0};
+                          row_factor(a.scale, a.row_scale, i), 0, a.float_out != 0, false};
       finish(out, sums, 0, a.num_values);
     }
   }) ? GNNQ_OK : GNNQ_NO_MEMORY;

@@ -1,0 +1,189 @@
+// `Lanes`: kWidth 32-bit numbers (float F, integer I) and the operations that quantizing a row takes.
+// Included inside an instruction set's namespace.
+
+#if defined(GNNQ_BUILD_AVX512)
+struct Lanes {
+  static constexpr int kWidth = 16;
+  typedef __m512 F;
+  typedef __m512i I;
+  typedef __mmask16 Mask;
+  static inline Mask first(int n) { return (Mask)(n >= 16 ? 0xffff : (1u << n) - 1); }
+  static inline F set(float x) { return _mm512_set1_ps(x); }
+  static inline I set_int(int32_t x) { return _mm512_set1_epi32(x); }
+  static inline F load(const float* p) { return _mm512_loadu_ps(p); }
+  static inline void store(float* p, F x) { _mm512_storeu_ps(p, x); }
+  static inline F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static inline F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static inline F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static inline F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static inline F select(Mask m, F yes, F no) { return _mm512_mask_blend_ps(m, no, yes); }
+  static inline I keep(Mask m, I x) { return _mm512_maskz_mov_epi32(m, x); }
+  static inline I add_int(I a, I b) { return _mm512_add_epi32(a, b); }
+  static inline I sub_int(I a, I b) { return _mm512_sub_epi32(a, b); }
+  static inline I max_int(I a, I b) { return _mm512_max_epi32(a, b); }
+  static inline I min_int(I a, I b) { return _mm512_min_epi32(a, b); }
+  static inline I and_int(I a, I b) { return _mm512_and_si512(a, b); }
+  static inline I exponent_of(I shifted) { return _mm512_srli_epi32(shifted, 23); }
+  static inline I shift_left(I a, I counts) { return _mm512_sllv_epi32(a, counts); }
+  static inline I bits(F x) { return _mm512_castps_si512(x); }
+  static inline F from_bits(I x) { return _mm512_castsi512_ps(x); }
+  static inline F to_float(I x) { return _mm512_cvtepi32_ps(x); }
+  static inline I to_int(F x) { return _mm512_cvtps_epi32(x); }
+  static inline F swap(F x, int distance) {  // lane l <-> lane l ^ distance
+    if (distance == 1) return _mm512_permute_ps(x, 0xb1);
+    if (distance == 2) return _mm512_permute_ps(x, 0x4e);
+    if (distance == 4) return _mm512_shuffle_f32x4(x, x, 0xb1);
+    return _mm512_shuffle_f32x4(x, x, 0x4e);
+  }
+  static inline I load_state(const uint16_t* p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)); }
+  static inline I load_state(const uint32_t* p) { return _mm512_loadu_si512(p); }
+  static inline void store_state(uint16_t* p, I x) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(x)); }
+  static inline void store_state(uint32_t* p, I x) { _mm512_storeu_si512(p, x); }
+  // One number per group of `lanes` lanes, from consecutive memory.
+  static inline F spread(const float* p, int lanes) {
+    if (lanes == 16) return _mm512_set1_ps(*p);
+    if (lanes == 8) return _mm512_insertf32x8(_mm512_set1_ps(p[0]), _mm256_set1_ps(p[1]), 1);
+    const __m512i groups = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    return _mm512_permutexvar_ps(groups, _mm512_castps128_ps512(_mm_loadu_ps(p)));
+  }
+};
+#elif defined(GNNQ_BUILD_AVX2)
+struct Lanes {
+  static constexpr int kWidth = 8;
+  typedef __m256 F;
+  typedef __m256i I;
+  typedef __m256i Mask;
+  static inline Mask first(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static inline F set(float x) { return _mm256_set1_ps(x); }
+  static inline I set_int(int32_t x) { return _mm256_set1_epi32(x); }
+  static inline F load(const float* p) { return _mm256_loadu_ps(p); }
+  static inline void store(float* p, F x) { _mm256_storeu_ps(p, x); }
+  static inline F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static inline F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+  static inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static inline F min(F a, F b) { return _mm256_min_ps(a, b); }
+  static inline F max(F a, F b) { return _mm256_max_ps(a, b); }
+  static inline F select(Mask m, F yes, F no) { return _mm256_blendv_ps(no, yes, _mm256_castsi256_ps(m)); }
+  static inline I keep(Mask m, I x) { return _mm256_and_si256(m, x); }
+  static inline I add_int(I a, I b) { return _mm256_add_epi32(a, b); }
+  static inline I sub_int(I a, I b) { return _mm256_sub_epi32(a, b); }
+  static inline I max_int(I a, I b) { return _mm256_max_epi32(a, b); }
+  static inline I min_int(I a, I b) { return _mm256_min_epi32(a, b); }
+  static inline I and_int(I a, I b) { return _mm256_and_si256(a, b); }
+  static inline I exponent_of(I shifted) { return _mm256_srli_epi32(shifted, 23); }
+  static inline I shift_left(I a, I counts) { return _mm256_sllv_epi32(a, counts); }
+  static inline I bits(F x) { return _mm256_castps_si256(x); }
+  static inline F from_bits(I x) { return _mm256_castsi256_ps(x); }
+  static inline F to_float(I x) { return _mm256_cvtepi32_ps(x); }
+  static inline I to_int(F x) { return _mm256_cvtps_epi32(x); }
+  static inline F swap(F x, int distance) {
+    if (distance == 1) return _mm256_permute_ps(x, 0xb1);
+    if (distance == 2) return _mm256_permute_ps(x, 0x4e);
+    return _mm256_permute2f128_ps(x, x, 0x01);
+  }
+  static inline I load_state(const uint16_t* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)); }
+  static inline I load_state(const uint32_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
+  static inline void store_state(uint16_t* p, I x) {
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(x, x), 0x08);
+    _mm_storeu_si128((__m128i*)p, _mm256_castsi256_si128(packed));
+  }
+  static inline void store_state(uint32_t* p, I x) { _mm256_storeu_si256((__m256i*)p, x); }
+  static inline F spread(const float* p, int lanes) {
+    if (lanes == 8) return _mm256_set1_ps(*p);
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_set1_ps(p[0])), _mm_set1_ps(p[1]), 1);
+  }
+};
+#else
+struct Lanes {
+  static constexpr int kWidth = 4;
+  typedef float F __attribute__((vector_size(16)));
+  typedef int32_t I __attribute__((vector_size(16)));
+  typedef I Mask;
+  static inline Mask first(int n) { return I{0, 1, 2, 3} < n; }
+  static inline F set(float x) { return F{x, x, x, x}; }
+  static inline I set_int(int32_t x) { return I{x, x, x, x}; }
+  static inline F load(const float* p) { F x; memcpy(&x, p, 16); return x; }
+  static inline void store(float* p, F x) { memcpy(p, &x, 16); }
+  static inline F add(F a, F b) { return a + b; }
+  static inline F sub(F a, F b) { return a - b; }
+  static inline F mul(F a, F b) { return a * b; }
+  static inline F select(Mask m, F yes, F no) { return (F)((m & (I)yes) | (~m & (I)no)); }
+  static inline F min(F a, F b) { return select(a < b, a, b); }
+  static inline F max(F a, F b) { return select(a > b, a, b); }
+  static inline I keep(Mask m, I x) { return m & x; }
+  static inline I add_int(I a, I b) { return a + b; }
+  static inline I sub_int(I a, I b) { return a - b; }
+  static inline I max_int(I a, I b) { const I m = a > b; return (m & a) | (~m & b); }
+  static inline I min_int(I a, I b) { const I m = a < b; return (m & a) | (~m & b); }
+  static inline I and_int(I a, I b) { return a & b; }
+  static inline I exponent_of(I shifted) { return shifted >> 23; }
+  static inline I shift_left(I a, I counts) { return a << counts; }
+  static inline I bits(F x) { return (I)x; }
+  static inline F from_bits(I x) { return (F)x; }
+  static inline F to_float(I x) { return __builtin_convertvector(x, F); }
+  static inline I to_int(F x) { return __builtin_convertvector(x, I); }
+  static inline F swap(F x, int distance) {
+    return distance == 1 ? F{x[1], x[0], x[3], x[2]} : F{x[2], x[3], x[0], x[1]};
+  }
+  static inline I load_state(const uint16_t* p) { return I{p[0], p[1], p[2], p[3]}; }
+  static inline I load_state(const uint32_t* p) { I x; memcpy(&x, p, 16); return x; }
+  static inline void store_state(uint16_t* p, I x) {
+    for (int l = 0; l < 4; ++l) p[l] = (uint16_t)x[l];
+  }
+  static inline void store_state(uint32_t* p, I x) { memcpy(p, &x, 16); }
+  static inline F spread(const float* p, int) { return set(*p); }
+};
+#endif
+
+static inline int32_t float_bits(float x) {
+  int32_t bits;
+  memcpy(&bits, &x, 4);
+  return bits;
+}
+
+// One quantizer, its constants in every lane. `scale_sign` -1: values count downwards from the row's largest.
+struct RowQuantizer {
+  Lanes::I threshold_bits, scale_bits, inverse_bits, largest_shift;
+  Lanes::F top_code, magic;
+  inline RowQuantizer(const gnnq_row_quantizer& q, int bits, int max_exponent, float scale_sign) {
+    // bits(R) - bits(threshold), rounded up to whole exponents, is the number of doublings that the row needs.
+    threshold_bits = Lanes::set_int(float_bits(q.threshold) - 0x7fffff);
+    scale_bits = Lanes::set_int(float_bits(scale_sign * q.scale));
+    inverse_bits = Lanes::set_int(float_bits(q.inverse));
+    largest_shift = Lanes::set_int(max_exponent << 23);
+    top_code = Lanes::set((float)((1 << bits) - 1));
+    magic = Lanes::set(8388608.0f);  // 2^23: adding and taking it away rounds to whole numbers, half to even
+  }
+  // The row's exponent, as it stands in the bits of a float (shifted left by 23).
+  inline Lanes::I shift_of(Lanes::F range) const {
+    const Lanes::I over = Lanes::max_int(Lanes::sub_int(Lanes::bits(range), threshold_bits), Lanes::set_int(0));
+    return Lanes::min_int(Lanes::and_int(over, Lanes::set_int(0x7f800000)), largest_shift);
+  }
+  // rint(min(t / (scale 2^e), n)) for t >= 0. Multiplying by a power of two is exact, so its place does not matter.
+  inline Lanes::F code(Lanes::F t, Lanes::I shift) const {
+    const Lanes::F factor = Lanes::from_bits(Lanes::sub_int(inverse_bits, shift));
+    const Lanes::F u = Lanes::min(Lanes::mul(t, factor), top_code);
+    return Lanes::sub(Lanes::add(u, magic), magic);
+  }
+  // The value that a code stands for: +-(q << e) * scale.
+  inline Lanes::F value(Lanes::F code, Lanes::I shift) const {
+    return Lanes::mul(code, Lanes::from_bits(Lanes::add_int(scale_bits, shift)));
+  }
+  inline Lanes::I shifted_code(Lanes::F code, Lanes::I shift) const {
+    return Lanes::shift_left(Lanes::to_int(code), Lanes::exponent_of(shift));
+  }
+};
+
+// Largest over each group of `lanes` lanes, in all lanes of the group.
+static inline Lanes::F group_max(Lanes::F x, int lanes) {
+  for (int distance = 1; distance < lanes; distance *= 2) x = Lanes::max(x, Lanes::swap(x, distance));
+  return x;
+}
+
+static inline Lanes::F group_min(Lanes::F x, int lanes) {
+  for (int distance = 1; distance < lanes; distance *= 2) x = Lanes::min(x, Lanes::swap(x, distance));
+  return x;
+}

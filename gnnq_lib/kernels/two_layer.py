@@ -1,0 +1,192 @@
+"""Two linear layers on sparse integer features in one call: the part of the packed classifier before propagation.
+
+    h      = relu((X W1) * row_scale * half_step1 + bias1)     X sparse small integers, W1 = 2q - n (odd, symmetric)
+    logits = (Q(h) W2) * half_step2 + bias2                    Q: zero-anchored row quantizer, W2 = 2q - n
+
+Both products are sums of whole numbers; the rest is float32, in the order of `torch_two_layer`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.kernels import native
+from gnnq_lib.kernels.checks import check_floats
+from gnnq_lib.kernels.csr import CSRGraph
+from gnnq_lib.kernels.row_quantizer import RowQuantizer
+from gnnq_lib.quantizers.packing import PackedCodes
+
+
+class IntegerFeatures:
+    """Sparse features of small whole numbers times a scale per row: x_ij = code_ij * row_scale_i.
+
+    Args:
+        pattern: CSRGraph (N, F), the places that are not zero.
+        row_scale: float32 (N,).
+        codes: int8 (nnz,), the number at each place; None: all are 1 (bag of words).
+
+    Raises:
+        InputError: wrong dtype, length or device.
+
+    Example:
+        >>> pattern = CSRGraph(torch.tensor([0, 2, 3]), torch.tensor([0, 2, 1]), num_cols=3)
+        >>> IntegerFeatures(pattern, torch.tensor([0.5, 1.0]))
+        IntegerFeatures(2 x 3, 3 values)
+    """
+
+    def __init__(self, pattern: CSRGraph, row_scale: Tensor, codes: Tensor | None = None) -> None:
+        if not isinstance(pattern, CSRGraph):
+            raise InputError(f"pattern given as {type(pattern).__name__}; accepted is a CSRGraph (rows x features)")
+        pattern.check_unchanged()
+        check_floats("row_scale", row_scale, pattern.num_rows, pattern.device)
+        if codes is not None and (codes.dtype != torch.int8 or codes.shape != (pattern.num_edges,)):
+            raise InputError(
+                f"codes given as {codes.dtype} {tuple(codes.shape)}; "
+                f"accepted is a torch.int8 vector of {pattern.num_edges}"
+            )
+        self.pattern, self.row_scale = pattern, row_scale.clone()
+        self.codes = None if codes is None else codes.clone()
+        self.max_code = 1 if codes is None or not codes.numel() else int(codes.to(torch.int32).abs().max())
+        self.row_ptr, self.col, self.order, edges = pattern.by_degree_with_edges()
+        self.ordered_codes = None if codes is None else codes[edges].contiguous()
+
+    def __repr__(self) -> str:
+        return f"IntegerFeatures({self.pattern.num_rows} x {self.pattern.num_cols}, {self.pattern.num_edges} values)"
+
+
+@dataclass(frozen=True, eq=False)
+class TwoLayerWeights:
+    """Packed weights of both layers. The number at a code q of b bits is (2q - (2^b - 1)) * half_step[column].
+
+    Attributes:
+        weight1: (F, H). half_step1, bias1: float32 (H,).
+        weight2: (H, C). half_step2, bias2: float32 (C,).
+        hidden: the quantizer of the hidden rows, zero-anchored.
+
+    Raises:
+        InputError: shapes that do not fit together, or sums that could pass 2**31 - 1.
+    """
+
+    weight1: PackedCodes
+    half_step1: Tensor
+    bias1: Tensor
+    weight2: PackedCodes
+    half_step2: Tensor
+    bias2: Tensor
+    hidden: RowQuantizer
+
+    def __post_init__(self) -> None:
+        if self.weight1.num_values != self.weight2.num_rows:
+            raise InputError(
+                f"a first layer of {self.weight1.num_values} outputs and a second of {self.weight2.num_rows} inputs "
+                "given; the two numbers must be equal"
+            )
+        device = self.weight1.device
+        for name, width in (("1", self.weight1.num_values), ("2", self.weight2.num_values)):
+            for kind in ("half_step", "bias"):
+                check_floats(kind + name, getattr(self, kind + name), width, device)
+        largest = (self.hidden.top_code << (self.hidden.num_exponents - 1)) * ((1 << self.weight2.bits) - 1)
+        if largest * self.weight2.num_rows >= 2**31:
+            raise InputError(
+                f"sums of {self.weight2.num_rows} terms up to {largest} given; they could pass 2**31 - 1: "
+                "use fewer bits"
+            )
+
+
+def _check(features: IntegerFeatures, weights: TwoLayerWeights) -> None:
+    if not isinstance(features, IntegerFeatures) or not isinstance(weights, TwoLayerWeights):
+        raise InputError(
+            f"two_layer got a {type(features).__name__} and a {type(weights).__name__}; "
+            "accepted are IntegerFeatures and TwoLayerWeights"
+        )
+    features.pattern.check_unchanged()
+    if features.pattern.num_cols != weights.weight1.num_rows:
+        raise InputError(
+            f"{features.pattern.num_cols} features given for weights of {weights.weight1.num_rows} inputs; "
+            "they must be equal"
+        )
+    if features.pattern.device != weights.weight1.device:
+        raise InputError(
+            f"features on {features.pattern.device} and weights on {weights.weight1.device} given; "
+            "put both on one device"
+        )
+    largest = features.max_code * ((1 << weights.weight1.bits) - 1)
+    if features.pattern.max_degree * largest >= 2**31:
+        raise InputError("sums of the first layer could pass 2**31 - 1; use fewer bits or smaller codes")
+
+
+def two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
+    """Logits of the two layers, on the compiled kernel where there is one.
+
+    Args:
+        features: (N, F).
+        weights: F -> H -> C.
+
+    Returns:
+        float32 (N, C).
+
+    Raises:
+        InputError: types, shapes or devices that do not fit together.
+    """
+    _check(features, weights)
+    isa = native.path_for(features.pattern.device)
+    if isa == native.REFERENCE:
+        return _torch_two_layer(features, weights)
+    out = torch.empty(features.pattern.num_rows, weights.weight2.num_values)
+    quantizer = native.row_quantizer_array([weights.hidden])
+    args = native.TwoLayerArgs(
+        row_ptr=features.row_ptr.data_ptr(),
+        col=features.col.data_ptr(),
+        order=features.order.data_ptr(),
+        edge_codes=None if features.ordered_codes is None else features.ordered_codes.data_ptr(),
+        row_scale=features.row_scale.data_ptr(),
+        w1_packed=weights.weight1.data.data_ptr(),
+        half_step1=weights.half_step1.data_ptr(),
+        bias1=weights.bias1.data_ptr(),
+        w2_packed=weights.weight2.data.data_ptr(),
+        half_step2=weights.half_step2.data_ptr(),
+        bias2=weights.bias2.data_ptr(),
+        hidden_quantizer=quantizer[0],
+        out=out.data_ptr(),
+        num_rows=features.pattern.num_rows,
+        num_edges=features.pattern.num_edges,
+        num_features=features.pattern.num_cols,
+        hidden=weights.weight1.num_values,
+        num_values=weights.weight2.num_values,
+        w1_bits=weights.weight1.bits,
+        w2_bits=weights.weight2.bits,
+        hidden_bits=weights.hidden.bits,
+        hidden_max_exponent=weights.hidden.num_exponents - 1,
+        max_edge_code=features.max_code,
+        num_threads=torch.get_num_threads(),
+    )
+    native.call("two_layer", args, isa)
+    return out
+
+
+def torch_two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
+    """Readable twin of `two_layer`: same arguments, same result."""
+    _check(features, weights)
+    return _torch_two_layer(features, weights)
+
+
+def _signed(weight: PackedCodes) -> Tensor:
+    """The whole numbers 2q - n of packed weights, float64."""
+    return 2 * weight.codes().double() - ((1 << weight.bits) - 1)
+
+
+def _torch_two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
+    pattern = features.pattern
+    terms = _signed(weights.weight1)[pattern.col.long()]
+    if features.codes is not None:
+        terms = terms * features.codes.double()[:, None]
+    # Sums of whole numbers as float64: exact below 2**53.
+    sums = terms.new_zeros(pattern.num_rows, terms.shape[1]).index_add_(0, pattern.edge_rows, terms)
+    hidden = (sums.float() * features.row_scale[:, None]) * weights.half_step1 + weights.bias1
+    v = weights.hidden.whole_numbers(hidden.clamp(min=0), zero_anchored=True)
+    products = (v.double() @ _signed(weights.weight2)).float()
+    return (products * weights.hidden.scale32.to(v.device)) * weights.half_step2 + weights.bias2
