@@ -40,7 +40,6 @@ from gnnq_lib.quantizers import (
     Quantizer,
     SkewedBitwiseTruncation,
 )
-from gnnq_lib.quantizers.node_pow2 import degree_base
 
 
 class Method(str, Enum):
@@ -74,13 +73,13 @@ class MethodOptions:
         degree: node degrees (|V|,).
         num_classes: C, the width of what is propagated.
         as_released, calibration: see `LearnedRange`.
-        exponent_bits: bits of a node's exponent; None takes the most (up to 3) that keep 2-bit codes within 2.6 bits.
+        exponent_bits: bits of a node's exponent; None takes 2, or 1 where 2 would exceed 2.6 bits per value.
         ratio: see `NodePowerOfTwo`.
 
     Example:
         >>> import torch
         >>> MethodOptions(Method.NODE_POW2, 2, STAGES, torch.ones(3), num_classes=7).propagated_exponent_bits
-        3
+        2
     """
 
     method: Method
@@ -103,7 +102,7 @@ class MethodOptions:
         """Bits of the exponent of a propagated row of C values."""
         if self.exponent_bits is not None:
             return self.exponent_bits
-        return min(3, int((MOST_BITS_AT_TWO - 2) * self.num_classes + 1e-9))
+        return min(2, int((MOST_BITS_AT_TWO - 2) * self.num_classes + 1e-9))
 
     @property
     def coordinates(self) -> Coordinates:
@@ -158,9 +157,5 @@ class MethodOptions:
 
     def _node_pow2(self) -> Quantizer:
         exponent_bits = self.propagated_exponent_bits
-        if exponent_bits == 3:
-            return NodePowerOfTwo(self.num_bits, 3, ratio=self.ratio)
-        # Few exponents: take them further apart, and let the degree give the part that it can.
-        return NodePowerOfTwo(
-            self.num_bits, exponent_bits, ratio=self.ratio, stride=4 - exponent_bits, base=degree_base(self.degree)
-        )
+        # With one bit the two exponents stand two octaves apart, so that they still span a wide range.
+        return NodePowerOfTwo(self.num_bits, exponent_bits, ratio=self.ratio, stride=2 if exponent_bits == 1 else 1)

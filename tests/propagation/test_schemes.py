@@ -34,7 +34,6 @@ from gnnq_lib.quantizers import (
     NodePowerOfTwo,
     SkewedBitwiseTruncation,
 )
-from gnnq_lib.quantizers.node_pow2 import degree_base
 
 K = 6
 MEAN = Route(Coordinates.MEAN)
@@ -333,48 +332,47 @@ def test_quantizers_stand_where_the_fact_sheet_puts_them(scheme, placement, rand
     close(out, torch.from_numpy(h), 1e-4)
 
 
-def power_of_two_numpy(q: NodePowerOfTwo, x: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.float32]:
+def power_of_two_numpy(q: NodePowerOfTwo, x: np.ndarray) -> tuple[np.ndarray, np.float32]:
     """The row quantizer in float32, operation by operation: integers v and the scale s, x^ = v s."""
     f32 = np.float32
     s, n = q.scale.detach().numpy(), f32(q.levels)
     t = x.max(axis=1, keepdims=True) - x
     thresholds = [((s * f32(2.0 ** (q.stride * j))) * n) / f32(q.ratio) for j in range(q.num_exponents - 1)]
-    reach = t.max(axis=1, keepdims=True) * np.exp2(-base).astype(f32)
-    shift = base.astype(int) + q.stride * sum((threshold < reach).astype(int) for threshold in thresholds)
+    reach = t.max(axis=1, keepdims=True)
+    shift = q.stride * sum((threshold < reach).astype(int) for threshold in thresholds)
     u = (t * (f32(1) / s)) * np.exp2(-shift.astype(f32))
     return -(np.rint(np.minimum(u, n)).astype(np.int64) << shift), s
 
 
-def integer_propagation(q: PropagationQuantizers, x: Tensor, graph, coefficients, cl, base) -> np.ndarray:
+def integer_propagation(q: PropagationQuantizers, x: Tensor, graph, coefficients, cl) -> np.ndarray:
     """What packed inference computes: integers summed exactly, float32 in a fixed order, no fused operations."""
     f32, op = np.float32, graph.operator
     inv_degree, a = op.inv_degree.numpy(), graph.adjacency.long().numpy()
     ch, ca, cx = (f32(c) for c in coefficients)
-    vx, sx = power_of_two_numpy(q.features, (x * op.inv_sqrt_degree).numpy(), base)
+    vx, sx = power_of_two_numpy(q.features, (x * op.inv_sqrt_degree).numpy())
     v, s = vx, sx
     for k in range(len(q.updates)):
         aggregated = ((a @ v).astype(f32) * s) * inv_degree
-        va, sa = power_of_two_numpy(q.aggregates[k], aggregated, base)
+        va, sa = power_of_two_numpy(q.aggregates[k], aggregated)
         y = ca * (va.astype(f32) * sa)
         h = v.astype(f32) * s
         if ch:
             y = ch * h + y
         y = y + cx * (vx.astype(f32) * sx)
         if cl is not None:
-            vg, sg = power_of_two_numpy(q.gap_messages[k], y - h, base)
-            vp, sp = power_of_two_numpy(q.gap_aggregates[k], ((a @ vg).astype(f32) * sg) * inv_degree, base)
+            vg, sg = power_of_two_numpy(q.gap_messages[k], y - h)
+            vp, sp = power_of_two_numpy(q.gap_aggregates[k], ((a @ vg).astype(f32) * sg) * inv_degree)
             y = y + cl[k] * (vp.astype(f32) * sp)
-        v, s = power_of_two_numpy(q.updates[k], y, base)
+        v, s = power_of_two_numpy(q.updates[k], y)
     return (v.astype(f32) * s) * op.sqrt_degree.numpy()
 
 
-@pytest.mark.parametrize("with_base", [False, True], ids=["plain", "stride=3-base"])
+@pytest.mark.parametrize("stride", [1, 3], ids=["stride=1", "stride=3"])
 @pytest.mark.parametrize("bits", [2, 4, 8], ids=lambda b: f"bits={b}")
 @pytest.mark.parametrize("switch", ["no multiplier", "as released"])
-def test_simulated_propagation_equals_integer_propagation_to_the_bit(switch, bits, with_base, random_graph):
+def test_simulated_propagation_equals_integer_propagation_to_the_bit(switch, bits, stride, random_graph):
     graph, scheme, x = random_graph(1, 40), SWITCHES[switch], normal(40, 5)
-    base = degree_base(graph.operator.degree) if with_base else None
-    options = {"exponent_bits": 1, "stride": 3, "base": base} if with_base else {}
+    options = {"exponent_bits": 1, "stride": stride} if stride > 1 else {}
     quantizers = PropagationQuantizers(lambda stage: NodePowerOfTwo(bits, **options), 4, with_gap=True)
     trajectory = Trajectory()
     with torch.no_grad():
@@ -383,8 +381,7 @@ def test_simulated_propagation_equals_integer_propagation_to_the_bit(switch, bit
     if scheme.use_multiplier:
         before = [scheme.multiplier_start, *trajectory.multiplier[:-1]]
         cl = [np.float32(2 * scheme.eta_h) * np.float32(multiplier) for multiplier in before]
-    shifts = np.zeros((40, 1)) if base is None else base.numpy()
-    expected = integer_propagation(quantizers, x, graph, scheme.coefficients, cl, shifts)
+    expected = integer_propagation(quantizers, x, graph, scheme.coefficients, cl)
     assert torch.equal(out, torch.from_numpy(expected))
 
 
