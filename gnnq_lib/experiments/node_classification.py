@@ -211,7 +211,8 @@ def fit(config: Config, graph: Graph | None = None, **train_arguments: object) -
 def teacher_config(config: Config) -> Config:
     """The full-precision run that a low-bit run starts from."""
     keep = ("experiment", "profile", "seed", "dataset", "split", "split_seed", "model", "num_layers", "hidden",
-            "multiplier", "threshold", "mu", "lambda1", "lambda2", "norm")  # fmt: skip
+            "multiplier", "threshold", "gap_term", "non_negative", "detach_change", "mu", "lambda1", "lambda2",
+            "norm")  # fmt: skip
     values = {name: getattr(config, name) for name in keep}
     return resolve(make_config(Config, {**values, "method": "fp32", "bits": 32, "epochs": config.teacher_epochs}))
 

@@ -1,0 +1,186 @@
+"""Configs in, measurements out: recipes, teachers, refusals."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gnnq_lib.datasets import csbm_graph, random_split, write_example_folder
+from gnnq_lib.errors import InputError
+from gnnq_lib.experiments import node_classification as nc
+from gnnq_lib.experiments.config import make_config
+from gnnq_lib.experiments.node_classification import Config, build_model, fit, load_graph, resolve, run_one
+from gnnq_lib.experiments.training import Graph, evaluate
+from gnnq_lib.models.deep import DEEP_MODELS
+from gnnq_lib.propagation import Appnp, Emp, Smp
+
+FP32 = {"method": "fp32", "bits": 32}
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    data = csbm_graph(num_nodes=60, num_classes=3, num_features=8, average_degree=4, signal=3.0)
+    return Graph(data.with_split(random_split(data.labels, 0, 5, 15, 30), "random", 0))
+
+
+def config(**values) -> Config:
+    small = {"experiment": "test", "num_layers": 2, "hidden": 8, "epochs": 3, "teacher_epochs": 4}
+    return make_config(Config, {**small, **values})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        FP32,
+        {"start": "scratch"},
+        {"start": "fp32"},
+        {"method": "bt_star", "start": "scratch"},
+        {"method": "qlr", "start": "fp32", "bits": 8, "multiplier": True},
+        {"method": "qlr", "start": "scratch", "as_released": True, "placement": "edge", "dropout_first": True},
+        {"model": "emp", "method": "qlr"},
+        {"model": "emp_released", "method": "lsq", "start": "scratch"},
+        {"model": "appnp", "method": "minmax"},
+        {"model": "mlp"},
+        *({"model": name, **FP32} for name in DEEP_MODELS),
+    ],
+    ids=lambda v: "-".join(str(x) for x in v.values()),
+)
+def test_every_kind_of_run_trains(graph, values):
+    model, history, _ = fit(config(**values), graph)
+    logits = evaluate(model, graph)
+    assert torch.isfinite(logits).all() and len(history.loss) == 3
+    assert graph.accuracy(logits, graph.dataset.test_mask) == history.test_accuracy[history.best_epoch]
+
+
+def test_the_seed_decides(graph):
+    runs = [fit(config(seed=seed), graph)[1] for seed in (0, 0, 1)]
+    assert runs[0] == runs[1] and runs[0].loss != runs[2].loss
+
+
+def test_a_run_gives_the_same_with_and_without_a_kept_teacher(graph):
+    first = fit(config(), graph)[1]
+    assert fit(config(), graph)[1] == first
+    nc._TEACHERS.clear()
+    assert fit(config(), graph)[1] == first
+
+
+def test_a_low_bit_run_starts_from_the_teachers_weights_or_its_own(graph):
+    lr = {"lr": 1e-12, "quantizer_lr": 1e-12, "epochs": 1}
+    teacher = fit(nc.teacher_config(resolve(config())), graph)[0]
+    started, scratch = (fit(config(start=start, **lr), graph)[0] for start in ("fp32", "scratch"))
+    torch.testing.assert_close(started.weight1, teacher.weight1, rtol=0, atol=1e-6)
+    torch.testing.assert_close(scratch.weight1, build_model(resolve(config()), graph).weight1, rtol=0, atol=1e-6)
+    assert not torch.allclose(started.weight1, scratch.weight1)
+
+
+def test_the_teacher_is_the_full_precision_run_of_the_same_architecture():
+    low = resolve(config(model="emp", lambda1=1.5, seed=3, method="qlr"))
+    teacher = nc.teacher_config(low)
+    assert not teacher.low_bit and teacher.epochs == 4
+    assert (teacher.model, teacher.lambda1, teacher.seed, teacher.hidden) == ("emp", 1.5, 3, 8)
+
+
+def test_the_teacher_follows_every_setting_of_the_propagation():
+    settings = {"multiplier": True, "gap_term": True, "non_negative": True, "mu": 4.0, "threshold": 0.3}
+    teacher = nc.teacher_config(resolve(config(**settings)))
+    assert {name: getattr(teacher, name) for name in settings} == settings
+
+
+def test_resolving_fills_in_and_leaves_what_was_given():
+    plain = resolve(make_config(Config, {"experiment": "t"}))
+    assert None not in {plain.hidden, plain.dropout, plain.epochs, plain.lr, plain.weight_decay, plain.schedule}
+    given = resolve(config(dropout=0.3, lr=0.5))
+    assert (given.dropout, given.lr, given.hidden, given.epochs) == (0.3, 0.5, 8, 3)
+    assert resolve(given) == given
+
+
+def test_deep_baselines_take_their_recipe():
+    def values(dataset: str):
+        c = resolve(make_config(Config, {"experiment": "t", "model": "gcnii", "dataset": dataset, **FP32}))
+        return c.dropout, c.hidden, c.second_weight_decay
+
+    assert values("cora") == (0.6, 64, 0.01) and values("citeseer") == (0.7, 256, 0.01)
+
+
+def test_scheme_of_a_config():
+    assert nc.scheme_of(config(multiplier=True, mu=4.0)) == Smp(mu=4.0, use_multiplier=True)
+    assert nc.scheme_of(config(model="emp_released")) == Emp(as_released=True)
+    assert nc.scheme_of(config(model="appnp")) == Appnp()
+
+
+@pytest.mark.parametrize("bits", [0, 1, 9, 16, -2], ids=str)
+def test_bits_out_of_range_are_refused(bits):
+    with pytest.raises(InputError, match=f"setting bits is {bits}: 2 to 8, or 32"):
+        config(bits=bits)
+
+
+def test_bits_that_a_method_lacks_are_refused(graph):
+    with pytest.raises(InputError, match="bitwise truncation got num_bits=3"):
+        fit(config(method="bt", bits=3, start="scratch"), graph)
+
+
+@pytest.mark.parametrize("name", DEEP_MODELS)
+def test_deep_baselines_are_full_precision_only(name):
+    with pytest.raises(InputError, match=f"bits is 2: model '{name}' is a full-precision baseline"):
+        config(model=name)
+    assert not config(model=name, method="fp32").low_bit
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"bit": 2}, r"setting 'bit' is unknown \(did you mean bits"),
+        ({"model": "gat"}, "setting model is 'gat'"),
+        ({"method": "int2"}, "setting method is 'int2'"),
+        ({"epochs": 0}, "setting epochs is 0"),
+        ({"dropout": 1.0}, "setting dropout is 1.0"),
+        ({"num_layers": -1}, "setting num_layers is -1"),
+        ({"lr": 0}, "setting lr is 0"),
+        ({"start": "int8"}, "setting start is 'int8'"),
+    ],
+    ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
+)
+def test_wrong_settings_are_named(values, message):
+    with pytest.raises(InputError, match=message):
+        config(**values)
+
+
+def test_an_unknown_stage_is_named():
+    with pytest.raises(InputError, match="message"):
+        fit(config(stages=("message",), start="scratch", dataset="csbm", split="random"))
+
+
+def test_a_folder_is_a_data_set(tmp_path):
+    folder = str(write_example_folder(tmp_path / "mine"))
+    assert load_graph(folder, "random").dataset.num_nodes == 60
+    with pytest.raises(InputError, match="for a graph of your own, 'given' or 'random'"):
+        load_graph(folder, "public")
+    with pytest.raises(InputError, match="'nowhere' is unknown"):
+        load_graph("nowhere")
+
+
+def rows_of(**values) -> dict[str, object]:
+    return {m.metric: m for m in run_one(config(dataset="csbm", split="random", epochs=2, **values))}
+
+
+def test_measurements_of_a_low_bit_run():
+    rows = rows_of(start="scratch")
+    assert {"test_accuracy", "val_accuracy", "best_epoch", "train_seconds", "model_bytes", "bits_updates"} <= set(rows)
+    stage_bits = [m.value for name, m in rows.items() if name.startswith("bits_")]
+    assert rows["test_accuracy"].bits_per_value == max(stage_bits) < 32
+    assert rows["test_accuracy"].method == "node_pow2" and 0 <= rows["test_accuracy"].value <= 100
+    # 64 x 8 and 8 x 4 codes of 2 bits, 12 column steps and 12 biases of 32 bits
+    assert rows["model_bytes"].value == pytest.approx((64 * 8 + 8 * 4) * 2 / 8 + 12 * 4 + 12 * 4)
+
+
+@pytest.mark.parametrize("values", [FP32, {"method": "node_pow2", "bits": 32}], ids=["fp32", "32 bits"])
+def test_full_precision_is_called_that(values):
+    rows = rows_of(**values)
+    assert rows["test_accuracy"].method == "fp32" and rows["test_accuracy"].bits_per_value == 32
+    assert rows["model_bytes"].value == 4 * (64 * 8 + 8 + 8 * 4 + 4)
+
+
+def test_measurements_of_a_deep_baseline():
+    rows = rows_of(model="gcn", **FP32)
+    assert rows["test_accuracy"].bits_per_value == 32
+    assert rows["model_bytes"].value == 4 * (64 * 8 + 8 + 8 * 4 + 4)
