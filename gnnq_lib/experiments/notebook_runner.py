@@ -257,9 +257,9 @@ def kernel_environment(folder: Path, threads: int, results: Path) -> dict[str, s
         threads: cores for the kernel.
         results: its results folder.
     """
-    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "language": "python"}
-    spec["display_name"] = "Python 3"
-    atomic_write(folder / "jupyter" / "kernels" / KERNEL / "kernel.json", json.dumps(spec))
+    from ipykernel.kernelspec import get_kernel_dict
+
+    atomic_write(folder / "jupyter" / "kernels" / KERNEL / "kernel.json", json.dumps(get_kernel_dict()))
     earlier = os.environ.get("JUPYTER_PATH")
     # A kernel starts in the notebook's folder, so relative paths of the caller's would point elsewhere.
     given = {name: os.environ[name] for name in ("GNNQ_DATA", "GNNQ_CACHE", "GNNQ_ROOT") if os.environ.get(name)}
@@ -274,7 +274,7 @@ def kernel_environment(folder: Path, threads: int, results: Path) -> dict[str, s
 
 
 def _execute(run: NotebookRun, threads: int) -> float:
-    """In a process of its own: run one notebook and record that it is finished; returns the seconds it took."""
+    """In a process that does nothing else: run a notebook, record that it is finished, return the seconds it took."""
     import papermill
 
     begun = run.results / ".key"
@@ -283,6 +283,8 @@ def _execute(run: NotebookRun, threads: int) -> float:
         atomic_write(begun, run.key)
     run.record.unlink(missing_ok=True)
     os.environ.update(kernel_environment(run.folder, threads, run.results))
+    with open(run.folder / f"{run.path.stem}.log", "wb") as log:
+        os.dup2(log.fileno(), sys.stderr.fileno())  # what the kernel process itself says while starting and ending
     start = time.perf_counter()
     try:
         papermill.execute_notebook(
