@@ -25,8 +25,13 @@ ModelName = Literal[
     "smp", "emp", "emp_released", "appnp", "mlp", "gcn", "sgc", "gcnii", "dagnn", "pairnorm", "dropedge"
 ]  # fmt: skip
 
-# What validation chose for full precision, per data set (searches: `gnnq run search_fp32`); others use the defaults.
-FP32_RECIPES: dict[str, dict] = {}
+# Full precision per data set: the released schedule; learning rate, dropout and weight decay by mean validation accuracy
+# (`gnnq run search_fp32`, `gnnq run search_fp32_pubmed`). Other data sets use the defaults.
+FP32_RECIPES: dict[str, dict] = {
+    "cora": {"lr": 0.02, "dropout": 0.8, "weight_decay": 1e-3, "second_weight_decay": 0.0},
+    "citeseer": {"lr": 0.01, "dropout": 0.5, "weight_decay": 1e-3, "second_weight_decay": 0.0},
+    "pubmed": {"lr": 0.02, "dropout": 0.5, "weight_decay": 5e-3, "second_weight_decay": 0.0},
+}
 
 
 class Config(ExperimentConfig):
@@ -102,7 +107,7 @@ class Config(ExperimentConfig):
 RECIPES = {
     "fp32": {"dropout": 0.8, "epochs": 200, "lr": 0.02, "weight_decay": 5e-4, "second_weight_decay": 5e-4,
              "schedule": "step", "quantizer_lr": 0.0, "ratio": 0.6},
-    "fine_tune": {"dropout": 0.8, "epochs": 150, "lr": 2e-3, "weight_decay": 1e-5, "second_weight_decay": 1e-5,
+    "fine_tune": {"dropout": 0.8, "epochs": 100, "lr": 2e-3, "weight_decay": 1e-5, "second_weight_decay": 1e-5,
                   "schedule": "cosine", "quantizer_lr": 1e-2, "ratio": 0.6},
     "scratch": {"dropout": 0.5, "epochs": 200, "lr": 0.01, "weight_decay": 1e-5, "second_weight_decay": 1e-5,
                 "schedule": "step", "quantizer_lr": 1e-3, "ratio": 0.6},
@@ -235,7 +240,7 @@ def run_one(config: Config) -> list[Measurement]:
     config = resolve(config)
     model, history, graph = fit(config)
     seconds = time.perf_counter() - start
-    stage_bits = model.bits_per_value(graph.features) if isinstance(model, DecoupledClassifier) else {}
+    stage_bits = model.bits_per_value(graph.features) if config.low_bit else {}
     largest = max(stage_bits.values(), default=32.0)
     common = {
         "bits_per_value": largest,

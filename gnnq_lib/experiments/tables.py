@@ -29,7 +29,8 @@ from gnnq_lib.naming import nearest
 
 TABLES = Path(__file__).parent / "yaml"
 
-# Runner name -> module with `Config` (a subclass of ExperimentConfig) and `run_one(config) -> list[Measurement]`.
+# Runner name -> module with `Config` (a subclass of ExperimentConfig), `run_one(config) -> list[Measurement]` and, where
+# defaults depend on other settings, `resolve(config)`, called first so that the key covers them.
 RUNNERS = {
     "node_classification": "gnnq_lib.experiments.node_classification",
     "recommendation": "gnnq_lib.experiments.recommendation",
@@ -71,10 +72,11 @@ def load_table(name: str | Path, seeds: int | None = None) -> Table:
         )
     content = _read(file)
     module = _runner(file, content["runner"])
+    resolve = getattr(module, "resolve", lambda config: config)
     try:
         variants = expand(content.get("base") or {}, content.get("grid") or {}, content.get("variants") or [{}])
         configs = [
-            make_config(module.Config, {"experiment": file.stem, **variant, "seed": seed})
+            resolve(make_config(module.Config, {"experiment": file.stem, **variant, "seed": seed}))
             for variant in variants
             for seed in _seeds(content.get("seeds", 1) if seeds is None else seeds)
         ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gnnq_lib.errors import InputError
+from gnnq_lib.models.dropout import dropout
 from gnnq_lib.models.features import FeatureMatrix, LowBitFeatures
 from gnnq_lib.models.methods import OURS, STAGES, Method, MethodOptions
 from gnnq_lib.propagation import (
@@ -123,12 +124,12 @@ class DecoupledClassifier(nn.Module):
         """X_in: class scores before propagation, (|V|, C)."""
         hidden = functional.relu(self._first_linear(features) + self.bias1)
         if self.options.dropout_first:
-            hidden = functional.dropout(hidden, self.options.dropout, self.training)
+            hidden = dropout(hidden, self.options.dropout, self.training)
         quantized = self.hidden_quantizer(hidden)
         weight = self.weight_quantizers[1](self.weight2)
         values = quantized.values
         if not self.options.dropout_first:
-            values = functional.dropout(values, self.options.dropout, self.training)
+            values = dropout(values, self.options.dropout, self.training)
         # Integer products first, scales after: the packed model does the same and gets the same bits.
         product = values @ weight.values
         if quantized.low_bit:
@@ -139,13 +140,13 @@ class DecoupledClassifier(nn.Module):
         if self.input_quantizer is None:
             return self._integer_linear(features)
         weight = self.weight_quantizers[0](self.weight1).dequantize()
-        dropout, training = self.options.dropout, self.training
+        rate, training = self.options.dropout, self.training
         values = features.values
         if self.options.dropout_first:
-            values = functional.dropout(values, dropout, training)
+            values = dropout(values, rate, training)
         quantized = self.input_quantizer(values, implicit_zeros=features.implicit_zeros).dequantize()
         if not self.options.dropout_first:
-            quantized = functional.dropout(quantized, dropout, training)
+            quantized = dropout(quantized, rate, training)
         if quantized.requires_grad:
             return features.product_with_values(weight, quantized)
         return features.product(weight, quantized)
@@ -154,7 +155,7 @@ class DecoupledClassifier(nn.Module):
         low = self.low_bit_features(features)
         weight = self.weight1 if low.column_scale is None else self.weight1 * low.column_scale[:, None]
         weight = self.weight_quantizers[0](weight)
-        codes = functional.dropout(low.codes, self.options.dropout, self.training)
+        codes = dropout(low.codes, self.options.dropout, self.training)
         product = features.product(weight.values, codes) * low.row_scale
         return product * weight.scale if weight.low_bit else product
 
