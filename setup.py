@@ -28,7 +28,7 @@ HEADERS = [
     "two_layer.h",
 ]
 # -ffp-contract=off: float results must equal PyTorch's element-wise operations bit for bit, so no fused multiply-add.
-COMMON_FLAGS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+COMMON_FLAGS = ["-O3", "-g0", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
 COMMON_FLAGS += [
     "-Wno-psabi",
     "-Wno-maybe-uninitialized",
