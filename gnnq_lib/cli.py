@@ -95,7 +95,7 @@ def reproduce(
     typer.echo(f"profile {profile}: {len(chosen or notebook_paths())} notebooks, {jobs} at a time")
     run_notebooks(profile, chosen, fresh, jobs, say=typer.echo)
     draw_figures(say=typer.echo)
-    table = results_table(profile_results(profile))
+    table = results_table(*profile_results(profile))
     if table.empty:
         typer.echo("no accuracy was measured by these notebooks")
     else:
@@ -132,7 +132,7 @@ def run_table(
     report = run_all(configs, loaded.run_one, store, jobs, say=typer.echo)
     frame = store.frame()
     frame = frame[frame.config_key.isin({config_key(config) for config in configs})]
-    summary = results_table(frame)
+    summary = results_table(frame, store.configs())
     if not summary.empty:
         print_table(loaded.title, list(summary.columns), summary.to_numpy().tolist())
     typer.echo(f"{report}; rows in {store.path}")

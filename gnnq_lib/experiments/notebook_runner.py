@@ -27,7 +27,7 @@ import gnnq_lib
 from gnnq_lib.errors import DataUnavailableError, InputError
 from gnnq_lib.experiments.notebook_parameters import check_parameters, declared_parameters, read_notebook
 from gnnq_lib.experiments.provenance import usable_cores
-from gnnq_lib.experiments.store import ResultsStore, is_store, results_in
+from gnnq_lib.experiments.store import COLUMNS, ResultsStore, stores_in
 from gnnq_lib.files import atomic_write, sha256_bytes
 from gnnq_lib.paths import project_root, results_dir, runs_dir
 
@@ -212,14 +212,15 @@ def forget(run: NotebookRun) -> None:
 
 def merge_results(run: NotebookRun) -> None:
     """Copy a notebook's rows into the results folder, replacing those of the same configs."""
-    for file in sorted(run.results.glob("*.csv")):
-        if is_store(file):
-            ResultsStore(results_dir() / file.name).merge(ResultsStore(file))
+    for store in stores_in(run.results):
+        ResultsStore(results_dir() / store.path.name).merge(store)
 
 
-def profile_results(profile: str) -> pd.DataFrame:
-    """The rows that the notebooks of a profile have measured, from their own results folders."""
-    return results_in(runs_dir() / profile / "results")
+def profile_results(profile: str) -> tuple[pd.DataFrame, dict[str, dict]]:
+    """What the notebooks of a profile have measured, from their own results folders: rows, and key -> config."""
+    stores = stores_in(runs_dir() / profile / "results")
+    frames = [store.frame() for store in stores] or [pd.DataFrame(columns=list(COLUMNS))]
+    return pd.concat(frames, ignore_index=True), {k: v for store in stores for k, v in store.configs().items()}
 
 
 def _from_root(path: Path) -> Path:

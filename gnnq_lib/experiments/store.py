@@ -197,11 +197,9 @@ def all_results() -> pd.DataFrame:
     return _frame(rows)
 
 
-def results_in(folder: Path) -> pd.DataFrame:
-    """Every row of every store in a folder and its subfolders."""
-    return _frame(
-        [row for file in sorted(folder.rglob("*.csv")) if is_store(file) for row in ResultsStore(file)._rows()]
-    )
+def stores_in(folder: Path) -> list[ResultsStore]:
+    """Every store in a folder and its subfolders."""
+    return [ResultsStore(file) for file in sorted(folder.rglob("*.csv")) if is_store(file)]
 
 
 def is_store(file: Path) -> bool:

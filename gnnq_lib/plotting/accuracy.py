@@ -15,10 +15,10 @@ from gnnq_lib.plotting.style import FULL_PRECISION_LINE, WIDTH_INCHES, bit_ticks
 def accuracy_by_bits(results: pd.DataFrame) -> Figure | None:
     """Test accuracy against bits per method, a panel per data set; full precision as a dashed line.
 
-    Rows of the table `accuracy` only, so that ablations and sweeps with other settings do not mix in. The bars are one
-    standard deviation over seeds.
+    Rows of the table `accuracy_public` only, so that ablations and sweeps with other settings do not mix in. The bars
+    are one standard deviation over seeds.
     """
-    rows = results[results.experiment == "accuracy"]
+    rows = results[results.experiment == "accuracy_public"]
     table = summarise(rows, ["dataset", "method", "bits"]) if len(rows) else rows
     if table.empty or not (table.bits < 32).any():
         return None

@@ -33,7 +33,8 @@ def test_runs_merges_and_is_taken_the_second_time(project):
     executed = nbformat.read(project / "runs" / "quick" / "01_toy.ipynb", as_version=4)
     assert "2 computed, 0 taken" in str(executed.cells)
     assert ResultsStore("toy").frame().value.tolist() == [80, 81]
-    assert len(profile_results("quick")) == 2
+    rows, configs = profile_results("quick")
+    assert len(rows) == len(configs) == 2
     assert (project / "notebooks" / "01_toy.ipynb").read_bytes() == source
 
     assert "01_toy: taken from runs/quick/01_toy.ipynb" in run()[0]

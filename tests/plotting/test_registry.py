@@ -24,10 +24,10 @@ class Toy(ExperimentConfig):
 @pytest.fixture
 def results(monkeypatch, tmp_path):
     monkeypatch.setenv("GNNQ_ROOT", str(tmp_path))
-    store = ResultsStore("accuracy")
+    store = ResultsStore("accuracy_public")
     for method, bits, level in (("fp32", 32, 84.0), ("qlr", 2, 82.0), ("minmax", 2, 70.0), ("qlr", 8, 84.0)):
         for seed in range(2):
-            config = make_config(Toy, {"experiment": "accuracy", "method": method, "bits": bits, "seed": seed})
+            config = make_config(Toy, {"experiment": "accuracy_public", "method": method, "bits": bits, "seed": seed})
             store.append(config, [Measurement("test_accuracy", level + seed, "%")], 1)
     return store.frame()
 
