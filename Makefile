@@ -3,7 +3,7 @@
 #   make test        unit tests, doctests, notebook checks
 #   make lab         JupyterLab on the notebooks
 #   make bench       benchmarks; make figures: redraw figures from stored results
-#   make notebooks   for authors: execute all notebooks in place; make lint: style checks
+#   make notebooks   for authors: execute all notebooks in place; make lint: style checks; make sanitize: see kernels.mk
 
 SHELL := /bin/bash
 PROFILE ?= quick
@@ -61,3 +61,5 @@ notebooks: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check gnnq_lib tests setup.py
+
+include kernels.mk

@@ -29,8 +29,8 @@ from gnnq_lib.naming import nearest
 
 TABLES = Path(__file__).parent / "yaml"
 
-# Runner name -> module with `Config` (a subclass of ExperimentConfig), `run_one(config) -> list[Measurement]` and, where
-# defaults depend on other settings, `resolve(config)`, called first so that the key covers them.
+# Runner name -> module with `Config` (a subclass of ExperimentConfig), `run_one(config) -> list[Measurement]` and,
+# where defaults depend on other settings, `resolve(config)`, called first so that the key covers them.
 RUNNERS = {
     "node_classification": "gnnq_lib.experiments.node_classification",
     "recommendation": "gnnq_lib.experiments.recommendation",

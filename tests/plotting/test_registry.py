@@ -39,6 +39,12 @@ def test_accuracy_by_bits_states_its_finding(results):
     assert figure.axes[0].get_xlabel() == "bits per code"
 
 
+def test_more_bits_that_cost_more_are_not_hidden(results):
+    worse = results.assign(value=results.value.where(results.bits != 8, results.value - 30))
+    title = " ".join(accuracy_by_bits(worse).get_suptitle().split())
+    assert title == "With 2-bit codes cora loses 2.0 points of accuracy, with 8-bit codes 30.0 (n = 2)"
+
+
 def test_no_rows_no_figure(results):
     assert accuracy_by_bits(results[results.bits == 32]) is None
     assert accuracy_by_bits(pd.DataFrame(columns=results.columns)) is None
