@@ -33,7 +33,7 @@ FP32_RECIPES: dict[str, dict] = {
     "pubmed": {"lr": 0.02, "dropout": 0.5, "weight_decay": 5e-3, "second_weight_decay": 0.0},
 }
 # Fine-tuning on PubMed peaks on validation within 25 epochs, and an epoch there takes ten times as long as on Cora.
-FINE_TUNE_RECIPES: dict[str, dict] = {"pubmed": {"epochs": 40}}
+FINE_TUNE_RECIPES: dict[str, dict] = {"pubmed": {"epochs": 40, "distillation": 1.0}}
 
 
 class Config(ExperimentConfig):
@@ -45,7 +45,8 @@ class Config(ExperimentConfig):
         method, bits: see `models.methods`; bits is 32 for fp32.
         start: "fp32" starts from a full-precision model and distils from it; "scratch" trains as in the paper.
         num_layers, hidden, dropout: architecture.
-        epochs, lr, weight_decay, second_weight_decay, quantizer_lr, schedule, distillation: see `TrainingOptions`;
+        epochs, lr, weight_decay, second_weight_decay, quantizer_lr, step_lr, schedule, distillation: see
+            `TrainingOptions`;
             None takes the recipe's value for this data set and start.
         stages, placement, calibration, dropout_first, as_released, exponent_bits, ratio: see `ModelOptions`.
         multiplier, threshold, gap_term, non_negative, detach_change: see `Smp`.
@@ -72,8 +73,9 @@ class Config(ExperimentConfig):
     weight_decay: float | None = Field(default=None, ge=0)
     second_weight_decay: float | None = Field(default=None, ge=0)
     quantizer_lr: float | None = Field(default=None, ge=0)
+    step_lr: float | None = Field(default=None, ge=0)
     schedule: Literal["constant", "step", "cosine"] | None = None
-    distillation: float = Field(default=1.0, ge=0)
+    distillation: float | None = Field(default=None, ge=0)
     stages: tuple[str, ...] = STAGES
     placement: Literal["node", "edge"] = "node"
     calibration: Literal["evaluation", "training"] = "evaluation"
@@ -108,11 +110,11 @@ class Config(ExperimentConfig):
 
 RECIPES = {
     "fp32": {"dropout": 0.8, "epochs": 200, "lr": 0.02, "weight_decay": 5e-4, "second_weight_decay": 5e-4,
-             "schedule": "step", "quantizer_lr": 0.0, "ratio": 0.6},
+             "schedule": "step", "quantizer_lr": 0.0, "step_lr": 0.0, "ratio": 0.6, "distillation": 0.0},
     "fine_tune": {"dropout": 0.8, "epochs": 100, "lr": 2e-3, "weight_decay": 1e-5, "second_weight_decay": 1e-5,
-                  "schedule": "cosine", "quantizer_lr": 1e-2, "ratio": 0.6},
+                  "schedule": "cosine", "quantizer_lr": 1e-2, "step_lr": 0.5, "ratio": 0.6, "distillation": 3.0},
     "scratch": {"dropout": 0.5, "epochs": 200, "lr": 0.01, "weight_decay": 1e-5, "second_weight_decay": 1e-5,
-                "schedule": "step", "quantizer_lr": 1e-3, "ratio": 0.6},
+                "schedule": "step", "quantizer_lr": 1e-3, "step_lr": 0.05, "ratio": 0.6, "distillation": 0.0},
 }  # fmt: skip
 
 
@@ -285,6 +287,7 @@ def _training_options(config: Config, teacher: Tensor | None) -> TrainingOptions
         weight_decay=config.weight_decay,
         second_weight_decay=config.second_weight_decay,
         quantizer_lr=config.quantizer_lr,
+        step_lr=config.step_lr,
         schedule=config.schedule,
         distillation=0.0 if teacher is None else config.distillation,
     )

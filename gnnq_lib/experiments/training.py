@@ -26,7 +26,8 @@ class TrainingOptions:
         epochs: full-graph gradient steps.
         lr, weight_decay: Adam's, for weights and biases; what a model names in `second_parameters()` (the decoupled
             classifier: its second matrix and bias) takes `second_weight_decay`.
-        quantizer_lr, quantizer_weight_decay: for ranges, steps and scales.
+        quantizer_lr, quantizer_weight_decay: for range factors and logarithms of scales.
+        step_lr: for step sizes, relative to their size.
         schedule: "constant", "step" (times 0.7 every 50 epochs, as released) or "cosine" (to 0).
         distillation: weight of the divergence from the teacher's class probabilities, on all nodes; 0 for none.
 
@@ -41,6 +42,7 @@ class TrainingOptions:
     second_weight_decay: float = 5e-4
     quantizer_lr: float = 1e-2
     quantizer_weight_decay: float = 0.0
+    step_lr: float = 0.5
     schedule: str = "constant"
     distillation: float = 0.0
 
@@ -174,18 +176,25 @@ def _step(
 
 
 def _parameter_groups(model: nn.Module, options: TrainingOptions) -> list[dict]:
-    of_quantizers = {id(p) for m in model.modules() if isinstance(m, Quantizer) for p in m.parameters()}
+    quantizers = [m for m in model.modules() if isinstance(m, Quantizer)]
+    of_quantizers = {id(p) for q in quantizers for p in q.parameters()}
+    steps = [getattr(q, name) for q in quantizers for name in q.step_names]
+    of_steps = {id(p) for p in steps}
     second = {id(p) for p in model.second_parameters()} if hasattr(model, "second_parameters") else set()
     groups: dict[str, list] = {"quantizer": [], "second": [], "other": []}
     for parameter in model.parameters():
         kind = "quantizer" if id(parameter) in of_quantizers else "second" if id(parameter) in second else "other"
-        groups[kind].append(parameter)
+        if id(parameter) not in of_steps:
+            groups[kind].append(parameter)
     settings = {
         "quantizer": (options.quantizer_lr, options.quantizer_weight_decay),
         "second": (options.lr, options.second_weight_decay),
         "other": (options.lr, options.weight_decay),
     }
-    return [
+    relative = [
+        {"params": [p], "lr": options.step_lr * float(p.detach().abs().mean()), "weight_decay": 0.0} for p in steps
+    ]
+    return relative + [
         {"params": groups[kind], "lr": lr, "weight_decay": decay}
         for kind, (lr, decay) in settings.items()
         if groups[kind]

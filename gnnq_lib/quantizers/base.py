@@ -48,10 +48,13 @@ class Quantizer(nn.Module):
     Attributes:
         num_bits: bits of one code.
         calibrating: True while ranges are measured on what evaluation sees; see `calibration`.
+        step_names: parameters in the units of the tensor (step sizes); their learning rate goes with their size, so
+            that one rate fits 2 and 8 bits. Factors and logarithms are not among them.
         frozen: True while a layer is computed a second time; nothing is measured then; see `frozen_ranges`.
     """
 
     num_bits: int = 32
+    step_names: tuple[str, ...] = ()
     calibrating: bool = False
     frozen: bool = False
 

@@ -68,6 +68,8 @@ class LearnedStep(Quantizer):
         [-1.0, 0.0, 1.0]
     """
 
+    step_names = ("step",)
+
     def __init__(self, num_bits: int, signed: bool = True) -> None:
         super().__init__()
         self.num_bits = check_bits(num_bits, lowest=2)

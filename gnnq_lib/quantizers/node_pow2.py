@@ -107,7 +107,7 @@ class NodePowerOfTwo(Quantizer):
         return self.stride * torch.bucketize(row_range, self.thresholds()).float()
 
     def forward(self, x: Tensor, implicit_zeros: int = 0) -> Quantized:
-        """Quantize each row; the first call sets s so that the largest exponent holds 99 % of the rows, with room to spare."""
+        """Quantize each row; the first call sets s so that the largest exponent holds 99 % of the rows and more."""
         if not self.ready:
             self._initialise(x.detach())
         scale = self.scale

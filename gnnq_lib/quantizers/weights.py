@@ -32,6 +32,8 @@ class ColumnStep(Quantizer):
         [-3.0, -1.0, 1.0, 3.0]
     """
 
+    step_names = ("half_step",)
+
     def __init__(self, num_bits: int, num_columns: int) -> None:
         super().__init__()
         self.num_bits = check_bits(num_bits)
