@@ -25,8 +25,8 @@ ModelName = Literal[
     "smp", "emp", "emp_released", "appnp", "mlp", "gcn", "sgc", "gcnii", "dagnn", "pairnorm", "dropedge"
 ]  # fmt: skip
 
-# Full precision per data set: the released schedule; learning rate, dropout and weight decay by mean validation accuracy
-# (`gnnq run search_fp32`, `gnnq run search_fp32_pubmed`). Other data sets use the defaults.
+# Full precision per data set: the released schedule; learning rate, dropout and weight decay by mean validation
+# accuracy (`gnnq run search_fp32`, `gnnq run search_fp32_pubmed`). Other data sets use the defaults.
 FP32_RECIPES: dict[str, dict] = {
     "cora": {"lr": 0.02, "dropout": 0.8, "weight_decay": 1e-3, "second_weight_decay": 0.0},
     "citeseer": {"lr": 0.01, "dropout": 0.5, "weight_decay": 1e-3, "second_weight_decay": 0.0},
