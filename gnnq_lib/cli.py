@@ -111,6 +111,15 @@ def figures(only: Annotated[str, typer.Option(help="Names of figures, separated 
     draw_figures([name.strip() for name in only.split(",") if name.strip()], say=typer.echo)
 
 
+@app.command()
+def readme() -> None:
+    """Write the README's tables anew from the stored results."""
+    from gnnq_lib.experiments.readme import update
+    from gnnq_lib.paths import project_root
+
+    update(project_root() / "README.md")
+
+
 @app.command("run")
 def run_table(
     table: Annotated[str, typer.Argument(help="Name of a table (see `gnnq tables`) or path of a YAML file.")],

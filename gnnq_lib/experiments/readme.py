@@ -1,0 +1,120 @@
+"""The README's tables, written from data/results: `gnnq readme` renews them, a test compares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.experiments.store import ResultsStore
+from gnnq_lib.files import atomic_write
+
+NAMES = {
+    "cora": "Cora",
+    "citeseer": "CiteSeer",
+    "pubmed": "PubMed",
+    "fp32": "FP32",
+    "qlr": "QLR (paper A)",
+    "bt": "QLR with BT (paper A)",
+    "bt_star": "QLR with BT* (paper A)",
+    "minmax": "plain min-max",
+    "lsq": "LSQ",
+    "degree_quant": "Degree-Quant",
+    "tensor": "one scale per tensor",
+    "degree_bucket": "one scale per degree bucket",
+    "node_free": "a free scale per node",
+    "node_pow2": "a power of two per node (ours)",
+}
+_BLOCK = "<!-- table: {name} -->\n{body}\n<!-- end of table -->"
+
+
+def accuracy_table(rows: pd.DataFrame) -> str:
+    """Data sets across, bits down: accuracy mean ± std (n) and the largest bits per value of a stage."""
+    datasets = [name for name in ("cora", "citeseer", "pubmed") if name in set(rows.dataset)]
+    head = ["", *(NAMES[name] for name in datasets), *(f"bits, {NAMES[name]}" for name in datasets)]
+    lines = []
+    for bits in sorted(rows.bits.unique(), reverse=True):
+        here = [rows[(rows.bits == bits) & (rows.dataset == name)] for name in datasets]
+        label = "FP32" if bits == 32 else f"INT{bits:.0f}"
+        lines.append([label, *map(mean_std, here), *(f"{h.bits_per_value.max():.2f}" for h in here)])
+    return _markdown(head, lines)
+
+
+def methods_table(fine_tuned: pd.DataFrame, scratch: pd.DataFrame) -> str:
+    """Methods down, best first: accuracy from FP32 weights and from scratch, and bits per value."""
+    order = fine_tuned.groupby("method").value.mean().sort_values(ascending=False).index
+    lines = [
+        [
+            NAMES[method],
+            mean_std(fine_tuned[fine_tuned.method == method]),
+            mean_std(scratch[scratch.method == method]),
+            f"{fine_tuned[fine_tuned.method == method].bits_per_value.max():.2f}",
+        ]
+        for method in order
+    ]
+    return _markdown(["INT2 on Cora", "from FP32 weights", "from scratch", "bits"], lines)
+
+
+def depth_table(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
+    """Layers across, full precision and INT2 down."""
+    rows = rows.assign(layers=rows.config_key.map(lambda key: configs[key]["num_layers"]))
+    depths = sorted(rows.layers.unique())
+    lines = [
+        [label, *(mean_std(rows[(rows.bits == bits) & (rows.layers == depth)]) for depth in depths)]
+        for label, bits in (("FP32", 32), ("INT2", 2))
+    ]
+    return _markdown(["Cora, layers", *map(str, depths)], lines)
+
+
+def mean_std(rows: pd.DataFrame) -> str:
+    """Mean ± standard deviation (n) of the values; a dash if there are none.
+
+    Example:
+        >>> mean_std(pd.DataFrame({"value": [80.0, 82.0]}))
+        '81.0 ± 1.4 (2)'
+    """
+    if rows.empty:
+        return "–"
+    spread = rows.value.std() if len(rows) > 1 else 0.0
+    return f"{rows.value.mean():.1f} ± {spread:.1f} ({len(rows)})"
+
+
+def _accuracy(name: str) -> pd.DataFrame:
+    frame = ResultsStore(name).frame()
+    return frame[frame.metric == "test_accuracy"]
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "accuracy": lambda: accuracy_table(_accuracy("accuracy_public")),
+    "methods": lambda: methods_table(_accuracy("methods_cora"), _accuracy("methods_cora_scratch")),
+    "depth": lambda: depth_table(_accuracy("depth"), ResultsStore("depth").configs()),
+}
+
+
+def with_tables(text: str) -> str:
+    """The README's text with every marked table made anew from the results.
+
+    Raises:
+        InputError: a marker names a table that does not exist.
+    """
+
+    def renew(match: re.Match) -> str:
+        name = match["name"]
+        if name not in TABLES:
+            raise InputError(f"README marks a table {name!r}; {', '.join(TABLES)} are accepted")
+        return _BLOCK.format(name=name, body=TABLES[name]())
+
+    return re.sub(r"<!-- table: (?P<name>\w+) -->.*?<!-- end of table -->", renew, text, flags=re.DOTALL)
+
+
+def update(readme: Path) -> None:
+    """Renew the tables of a README file in place."""
+    atomic_write(readme, with_tables(readme.read_text(encoding="utf-8")))
+
+
+def _markdown(head: list[str], lines: list[list[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
