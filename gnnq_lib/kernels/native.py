@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ABI_VERSION = 2
 ISA_NUMBERS = {"avx512": 2, "avx2": 1, "plain": 0}  # best first
 REFERENCE = "reference"
+_NOT_FINITE = 3
+NOT_FINITE_MESSAGE = "x holds NaN or infinity; accepted are finite numbers: look for them in the features or weights"
 
 
 class SpmmArgs(ctypes.Structure):
@@ -202,6 +204,8 @@ def call(name: str, args: ctypes.Structure, isa: str) -> None:
     """Run kernel `name` on checked arguments; ctypes releases the interpreter lock meanwhile."""
     library, _ = _load()
     status = getattr(library, f"gnnq_{name}")(ISA_NUMBERS[isa], ctypes.byref(args))
+    if status == _NOT_FINITE:
+        raise InputError(NOT_FINITE_MESSAGE)
     if status:
         raise MemoryError(f"kernel {name} on {isa} stopped with status {status}: no memory for its buffers")
 

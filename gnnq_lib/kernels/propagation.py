@@ -167,10 +167,6 @@ def _check(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> None:
         raise InputError(f"x of shape {tuple(x.shape)} given for {graph.num_nodes} nodes; give one row per node")
     if x.device != graph.graph.device:
         raise InputError(f"x on {x.device} and graph on {graph.graph.device} given; put both on one device")
-    if not bool(torch.isfinite(x).all()):
-        raise InputError(
-            "x holds NaN or infinity; accepted are finite numbers: look for them in the features or weights"
-        )
     largest = ((1 << plan.bits) - 1) << (plan.num_exponents - 1)
     if graph.graph.max_degree * largest >= 2**31:
         raise InputError(
@@ -250,6 +246,8 @@ def torch_propagate(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -
 
 
 def _torch_propagate(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> Tensor:
+    if not bool(torch.isfinite(x).all()):
+        raise InputError(native.NOT_FINITE_MESSAGE)
     stages = {name: plan.quantizers(name) for name in plan._stages()}
     ch, ca, cx = (float32(w, x) for w in (plan.state_weight, plan.aggregate_weight, plan.input_weight))
     quantizer = stages["input"][0]

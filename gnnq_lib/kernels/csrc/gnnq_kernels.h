@@ -122,7 +122,7 @@ typedef struct {
 } gnnq_two_layer_args;
 
 enum { GNNQ_PLAIN = 0, GNNQ_AVX2 = 1, GNNQ_AVX512 = 2, GNNQ_NUM_ISAS = 3 };
-enum { GNNQ_OK = 0, GNNQ_NO_MEMORY = 1, GNNQ_NO_SUCH_ISA = 2 };
+enum { GNNQ_OK = 0, GNNQ_NO_MEMORY = 1, GNNQ_NO_SUCH_ISA = 2, GNNQ_NOT_FINITE = 3 };
 
 typedef struct {
   int (*spmm)(const gnnq_spmm_args*);

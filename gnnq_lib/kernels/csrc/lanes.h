@@ -12,6 +12,12 @@ struct Lanes {
   static inline I set_int(int32_t x) { return _mm512_set1_epi32(x); }
   static inline F load(const float* p) { return _mm512_loadu_ps(p); }
   static inline void store(float* p, F x) { _mm512_storeu_ps(p, x); }
+  static inline F load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
+  static inline void store_first(float* p, F x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
+  static inline void store_codes(uint8_t* p, I x) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(x)); }
+  static inline bool finite(F x) {
+    return _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(__builtin_inff()), _CMP_LT_OQ) == 0xffff;
+  }
   static inline F add(F a, F b) { return _mm512_add_ps(a, b); }
   static inline F sub(F a, F b) { return _mm512_sub_ps(a, b); }
   static inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
@@ -61,6 +67,13 @@ struct Lanes {
   static inline I set_int(int32_t x) { return _mm256_set1_epi32(x); }
   static inline F load(const float* p) { return _mm256_loadu_ps(p); }
   static inline void store(float* p, F x) { _mm256_storeu_ps(p, x); }
+  static inline F load_first(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
+  static inline void store_first(float* p, F x, int n) { _mm256_maskstore_ps(p, first(n), x); }
+  static inline void store_codes(int16_t* p, I x) { store_state((uint16_t*)p, x); }
+  static inline bool finite(F x) {
+    const F size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+    return _mm256_movemask_ps(_mm256_cmp_ps(size, _mm256_set1_ps(__builtin_inff()), _CMP_LT_OQ)) == 0xff;
+  }
   static inline F add(F a, F b) { return _mm256_add_ps(a, b); }
   static inline F sub(F a, F b) { return _mm256_sub_ps(a, b); }
   static inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
@@ -107,6 +120,20 @@ struct Lanes {
   static inline I set_int(int32_t x) { return I{x, x, x, x}; }
   static inline F load(const float* p) { F x; memcpy(&x, p, 16); return x; }
   static inline void store(float* p, F x) { memcpy(p, &x, 16); }
+  static inline F load_first(const float* p, int n) {
+    float lanes[4] = {0, 0, 0, 0};
+    for (int l = 0; l < n && l < 4; ++l) lanes[l] = p[l];
+    return load(lanes);
+  }
+  static inline void store_first(float* p, F x, int n) {
+    for (int l = 0; l < n && l < 4; ++l) p[l] = x[l];
+  }
+  static inline void store_codes(int32_t* p, I x) { memcpy(p, &x, 16); }
+  static inline bool finite(F x) {
+    bool all = true;
+    for (int l = 0; l < 4; ++l) all = all && __builtin_fabsf(x[l]) < __builtin_inff();
+    return all;
+  }
   static inline F add(F a, F b) { return a + b; }
   static inline F sub(F a, F b) { return a - b; }
   static inline F mul(F a, F b) { return a * b; }

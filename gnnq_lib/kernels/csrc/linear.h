@@ -50,13 +50,16 @@ struct Dot {
 };
 #endif
 
-// Codes of one packed row as numbers (of any integer type).
-template <class T>
-static inline void unpack_row(const uint8_t* packed, int64_t row_bytes, int bits, int64_t num_values, T* codes) {
-  const int mask = (1 << bits) - 1;
-  for (int64_t first = 0, shift = 0; first < num_values; first += row_bytes, shift += bits) {
-    const int64_t n = min64(row_bytes, num_values - first);
-    for (int64_t k = 0; k < n; ++k) codes[first + k] = (T)((packed[k] >> shift) & mask);
+// Codes of one packed row, one byte each. `codes` has room for a vector more than num_values.
+static inline void unpack_row(const uint8_t* packed, int64_t row_bytes, int bits, int64_t num_values, uint8_t* codes) {
+  typedef GNNQ_VECTOR V;
+  const V::type mask = V::set16((uint16_t)(((1 << bits) - 1) * 0x0101));
+  for (int plane = 0; plane * row_bytes < num_values; ++plane) {
+    const V::Shift shift = V::make_shift<1>(plane, bits);
+    for (int64_t k = 0; k < row_bytes; k += V::kBytes) {
+      const V::type bytes = V::load_part(packed + k, (int)min64(V::kBytes, row_bytes - k));
+      V::store(codes + plane * row_bytes + k, V::and_(V::shr(bytes, shift), mask));
+    }
   }
 }
 
@@ -95,13 +98,16 @@ static inline void multiply_rows(const LinearPlan& plan, const Dot::Input* input
   }
 }
 
-static void linear_rows(const LinearPlan& plan, int64_t first, int64_t end, Dot::Input* inputs, int32_t* sums) {
+static void linear_rows(const LinearPlan& plan, int64_t first, int64_t end, Dot::Input* inputs, int32_t* sums,
+                        uint8_t* codes) {
   const gnnq_linear_args& a = *plan.a;
   const int64_t row_bytes = packed_bytes(a.inner, a.a_bits);
   for (int64_t i0 = first; i0 < end; i0 += kLinearRows) {
     const int64_t rows = min64(kLinearRows, end - i0);
-    for (int64_t r = 0; r < rows; ++r)
-      unpack_row(a.a_packed + (i0 + r) * row_bytes, row_bytes, a.a_bits, a.inner, inputs + r * plan.inputs);
+    for (int64_t r = 0; r < rows; ++r) {
+      unpack_row(a.a_packed + (i0 + r) * row_bytes, row_bytes, a.a_bits, a.inner, codes);
+      for (int64_t k = 0; k < a.inner; ++k) inputs[r * plan.inputs + k] = (Dot::Input)codes[k];
+    }
     multiply_rows(plan, inputs, sums);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t i = i0 + r;
@@ -129,7 +135,7 @@ static int linear(const gnnq_linear_args* args) {
   plan.inputs = plan.groups * Dot::kGroup;
   plan.weights = (Dot::Weight*)make_buffer(plan.groups * plan.columns * Dot::kGroup * (int64_t)sizeof(Dot::Weight));
   plan.column_sums = (int32_t*)make_buffer(plan.columns * 4);
-  uint8_t* codes = (uint8_t*)make_buffer(a.num_values);
+  uint8_t* codes = (uint8_t*)make_buffer(a.num_values + 64);
   bool done = plan.weights && plan.column_sums && codes;
   if (done) {
     prepare_weights(plan, codes);
@@ -137,9 +143,11 @@ static int linear(const gnnq_linear_args* args) {
     const int64_t blocks = threads == 1 ? 1 : threads * 8;
     const int64_t inputs_bytes = (kLinearRows * plan.inputs * (int64_t)sizeof(Dot::Input) + 63) / 64 * 64;
     const int64_t block_rows = (a.num_rows + blocks - 1) / blocks;
-    done = run_blocks(blocks, threads, inputs_bytes + kLinearRows * plan.columns * 4, [&](int64_t b, void* scratch) {
-      linear_rows(plan, min64(a.num_rows, b * block_rows), min64(a.num_rows, (b + 1) * block_rows), (Dot::Input*)scratch,
-                  (int32_t*)((uint8_t*)scratch + inputs_bytes));
+    const int64_t sums_bytes = (kLinearRows * plan.columns * 4 + 63) / 64 * 64;
+    done = run_blocks(blocks, threads, inputs_bytes + sums_bytes + a.inner + 64, [&](int64_t b, void* scratch) {
+      uint8_t* memory = (uint8_t*)scratch;
+      linear_rows(plan, min64(a.num_rows, b * block_rows), min64(a.num_rows, (b + 1) * block_rows), (Dot::Input*)memory,
+                  (int32_t*)(memory + inputs_bytes), memory + inputs_bytes + sums_bytes);
     });
   }
   free(plan.weights);

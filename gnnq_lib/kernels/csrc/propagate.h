@@ -7,6 +7,11 @@ struct Workspace {
   void* memory = nullptr;
   int64_t size = 0;
   ~Workspace() { free(memory); }
+  void release() {
+    free(memory);
+    memory = nullptr;
+    size = 0;
+  }
   void* get(int64_t bytes) {
     if (bytes > size) {
       free(memory);
@@ -90,18 +95,59 @@ struct Propagate {
     }
   }
 
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define GNNQ_JOINS 1
+#endif
+#endif
+
+  // Sum of one node's rows where a row is a single piece.
+  inline Piece sum_piece(const T* state, int64_t e0, int64_t e1) const {
+    Piece acc = Piece{};
+    for (int64_t e = e0; e < e1; ++e) {
+      Piece piece;
+      memcpy(&piece, state + (int64_t)a.col[e] * CP, sizeof(Piece));
+      acc += piece;
+    }
+    return acc;
+  }
+
+  // Sums of a group's nodes side by side. Joined in registers: a load across several recent stores would have to wait.
+  inline void short_group_sums(const T* state, int64_t position, Lanes::I (&sums)[NV]) const {
+    const int64_t* ptr = a.row_ptr + position;
+    alignas(64) T lanes[G * CP];
+#if GNNQ_JOINS
+    if constexpr (G == 4) {
+      const Piece p0 = sum_piece(state, ptr[0], ptr[1]), p1 = sum_piece(state, ptr[1], ptr[2]);
+      const Piece p2 = sum_piece(state, ptr[2], ptr[3]), p3 = sum_piece(state, ptr[3], ptr[4]);
+      const auto low = __builtin_shufflevector(p0, p1, 0, 1, 2, 3, 4, 5, 6, 7);
+      const auto high = __builtin_shufflevector(p2, p3, 0, 1, 2, 3, 4, 5, 6, 7);
+      const auto all = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+      memcpy(lanes, &all, sizeof(all));
+    } else if constexpr (G == 2 && CP == 8) {
+      const Piece p0 = sum_piece(state, ptr[0], ptr[1]), p1 = sum_piece(state, ptr[1], ptr[2]);
+      const auto all = __builtin_shufflevector(p0, p1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+      memcpy(lanes, &all, sizeof(all));
+    } else if constexpr (G == 2) {
+      const Piece p0 = sum_piece(state, ptr[0], ptr[1]), p1 = sum_piece(state, ptr[1], ptr[2]);
+      const auto all = __builtin_shufflevector(p0, p1, 0, 1, 2, 3, 4, 5, 6, 7);
+      memcpy(lanes, &all, sizeof(all));
+    } else {
+      sum_rows(state, ptr[0], ptr[1], lanes);
+    }
+#else
+    for (int g = 0; g < G; ++g) sum_rows(state, ptr[g], ptr[g + 1], lanes + g * CP);
+#endif
+    for (int v = 0; v < NV; ++v) sums[v] = Lanes::load_state(lanes + v * W);
+  }
+
   inline void group_sums(const T* state, int64_t position, Lanes::I (&sums)[NV]) const {
     int64_t longest = 0;
     for (int g = 0; g < G; ++g) longest = max64(longest, a.row_ptr[position + g + 1] - a.row_ptr[position + g]);
-    if (longest <= flush) {
-      alignas(64) T lanes[G * CP];
-      for (int g = 0; g < G; ++g) sum_rows(state, a.row_ptr[position + g], a.row_ptr[position + g + 1], lanes + g * CP);
-      for (int v = 0; v < NV; ++v) sums[v] = Lanes::load_state(lanes + v * W);
-    } else {
-      alignas(64) uint32_t lanes[G * CP];
-      for (int g = 0; g < G; ++g) sum_many_rows(state, a.row_ptr[position + g], a.row_ptr[position + g + 1], lanes + g * CP);
-      for (int v = 0; v < NV; ++v) sums[v] = Lanes::load_state(lanes + v * W);
-    }
+    if (longest <= flush) return short_group_sums(state, position, sums);
+    alignas(64) uint32_t lanes[G * CP];
+    for (int g = 0; g < G; ++g) sum_many_rows(state, a.row_ptr[position + g], a.row_ptr[position + g + 1], lanes + g * CP);
+    for (int v = 0; v < NV; ++v) sums[v] = Lanes::load_state(lanes + v * W);
   }
 
   // Codes and exponent of one row (or of the rows of one group).
@@ -145,18 +191,31 @@ struct Propagate {
     return Lanes::mul(Lanes::to_float(Lanes::load_state(row + v * W)), Lanes::set(-scale));
   }
 
-  void read_input(int64_t first, int64_t end) const {
+  // Row i of x times row_in[i], from memory that may end right behind it.
+  inline void read_row(int64_t node, float* row) const {
+    const Lanes::F factor = Lanes::set(a.row_in[node]);
+    for (int first = 0; first < CP; first += W) {
+      const int n = (int)max64(0, min64(W, a.num_values - first));
+      const Lanes::F x = Lanes::mul(factor, Lanes::load_first(a.x + node * a.num_values + first, n));
+      Lanes::store_first(row + first, x, CP < W ? CP : W);
+    }
+  }
+
+  // False where x holds NaN or infinity.
+  bool read_input(int64_t first, int64_t end) const {
     const RowQuantizer q = quantizer(*a.input);
+    bool finite = true;
     for (int64_t position = first; position < end; position += G) {
-      alignas(64) float rows[G * CP] = {0};
-      for (int g = 0; g < G && position + g < a.num_nodes; ++g) {
-        const int64_t node = a.order[position + g];
-        for (int64_t c = 0; c < a.num_values; ++c) rows[g * CP + c] = a.row_in[node] * a.x[node * a.num_values + c];
-      }
+      alignas(64) float rows[G * CP + W] = {0};
+      for (int g = 0; g < G && position + g < a.num_nodes; ++g) read_row(a.order[position + g], rows + g * CP);
       Lanes::F x[NV];
-      for (int v = 0; v < NV; ++v) x[v] = Lanes::load(rows + v * W);
+      for (int v = 0; v < NV; ++v) {
+        x[v] = Lanes::load(rows + v * W);
+        finite = finite && Lanes::finite(x[v]);
+      }
       quantize_to(q, x, inputs + position * CP);
     }
+    return finite;
   }
 
   void step(int64_t k, const T* state, T* next, float scale, int64_t first, int64_t end) const {
@@ -202,17 +261,22 @@ struct Propagate {
   void write_output(const T* state, float scale, int64_t first, int64_t end) const {
     for (int64_t position = first; position < min64(end, a.num_nodes); ++position) {
       const int64_t node = a.order[position];
-      for (int64_t c = 0; c < a.num_values; ++c) {
-        const float value = (float)(-(int32_t)state[position * CP + c]) * scale;
-        a.out[node * a.num_values + c] = value * a.row_out[node];
+      const Lanes::F factor = Lanes::set(a.row_out[node]);
+      for (int at = 0; at < a.num_values; at += W) {  // states end with room for a vector
+        const Lanes::I whole = Lanes::sub_int(Lanes::set_int(0), Lanes::load_state(state + position * CP + at));
+        const Lanes::F value = Lanes::mul(Lanes::mul(Lanes::to_float(whole), Lanes::set(scale)), factor);
+        Lanes::store_first(a.out + node * a.num_values + at, value, (int)min64(W, a.num_values - at));
       }
     }
   }
 
   // All steps, for the positions of one thread; `meet` waits for the other threads.
   template <class Meet>
-  void run_part(int64_t first, int64_t end, const Meet& meet) const {
-    read_input(first, end);
+  void run_part(int64_t first, int64_t end, int* not_finite, const Meet& meet) const {
+    if (!read_input(first, end)) {
+#pragma omp atomic write
+      *not_finite = 1;
+    }
     meet();
     const T* state = inputs;
     float scale = a.input->scale;
@@ -231,7 +295,8 @@ struct Propagate {
   }
 
   int run() {
-    const int64_t state_bytes = round_up(a.num_positions * CP * (int64_t)sizeof(T), 64);
+    const int64_t state_bytes = round_up(a.num_positions * CP * (int64_t)sizeof(T), 64) + 64;
+    int not_finite = 0;
     const int64_t bytes = 4 * state_bytes + a.num_positions * CP * 4;
     uint8_t* memory = (uint8_t*)propagate_workspace.get(bytes);
     if (!memory) return GNNQ_NO_MEMORY;
@@ -246,16 +311,16 @@ struct Propagate {
     {
       const int part = omp_get_thread_num(), parts = omp_get_num_threads();
       const int64_t first = part_start(part, parts), end = part_start(part + 1, parts);
-      run_part(first, end, [] {
+      run_part(first, end, &not_finite, [] {
 #pragma omp barrier
       });
     }
 #else
     (void)wanted;
-    run_part(0, a.num_positions, [] {});
+    run_part(0, a.num_positions, &not_finite, [] {});
 #endif
-    if (bytes > (64 << 20)) propagate_workspace = Workspace();
-    return GNNQ_OK;
+    if (bytes > (64 << 20)) propagate_workspace.release();
+    return not_finite ? GNNQ_NOT_FINITE : GNNQ_OK;
   }
 
   int64_t part_start(int part, int parts) const {

@@ -10,25 +10,25 @@ struct TwoLayerPlan {
   Dot::Weight* w2;        // [groups][columns][kGroup]
   float* half_step1;      // width, 0 beyond hidden
   float* bias1;           // width
+  float* half_step2;      // columns, 0 beyond num_values
+  float* bias2;           // columns
   int64_t width;          // hidden, rounded up to 64
   int64_t columns, groups;
-  int32_t dot_factor, sum_factor;  // w2 = dot_factor * stored + sum_factor
+  bool sum_factor;        // w2 = 2 * stored + 1, else w2 = stored
 };
 
 // Rows first ... end - 1 of W1 as signed odd numbers 2q - n.
 template <class T>
-static void widen_weights(const TwoLayerPlan& plan, int64_t first, int64_t end) {
+static void widen_weights(const TwoLayerPlan& plan, int64_t first, int64_t end, uint8_t* codes) {
   const gnnq_two_layer_args& a = *plan.a;
   const int64_t row_bytes = packed_bytes(a.hidden, a.w1_bits);
-  const int top = (1 << a.w1_bits) - 1;
+  const T top = (T)((1 << a.w1_bits) - 1);
+  const int64_t width = plan.width, hidden = a.hidden;  // copies: bytes written through `row` may alias anything
   for (int64_t f = first; f < end; ++f) {
-    const uint8_t* packed = a.w1_packed + f * row_bytes;
-    T* row = (T*)plan.w1 + f * plan.width;
-    for (int64_t at = 0, shift = 0; at < a.hidden; at += row_bytes, shift += a.w1_bits) {
-      const int64_t n = min64(row_bytes, a.hidden - at);
-      for (int64_t k = 0; k < n; ++k) row[at + k] = (T)(2 * ((packed[k] >> shift) & top) - top);
-    }
-    for (int64_t k = a.hidden; k < plan.width; ++k) row[k] = 0;
+    unpack_row(a.w1_packed + f * row_bytes, row_bytes, a.w1_bits, a.hidden, codes);
+    T* __restrict row = (T*)plan.w1 + f * width;
+    for (int64_t k = 0; k < width; ++k) row[k] = (T)((T)codes[k] + (T)codes[k] - top);
+    for (int64_t k = hidden; k < width; ++k) row[k] = 0;
   }
 }
 
@@ -37,8 +37,7 @@ static void prepare_second(TwoLayerPlan& plan, uint8_t* codes) {
   const gnnq_two_layer_args& a = *plan.a;
   const bool bytes = sizeof(Dot::Weight) == 1 && a.w2_bits == 8;
   const int top = (1 << a.w2_bits) - 1;
-  plan.dot_factor = bytes ? 2 : 1;
-  plan.sum_factor = bytes ? 1 : 0;
+  plan.sum_factor = bytes;
   const int64_t row_bytes = packed_bytes(a.num_values, a.w2_bits);
   memset(plan.w2, 0, plan.groups * plan.columns * Dot::kGroup * sizeof(Dot::Weight));
   for (int64_t k = 0; k < a.hidden; ++k) {
@@ -93,10 +92,7 @@ static inline int32_t quantize_hidden(const TwoLayerPlan& plan, const RowQuantiz
   }
   const Lanes::I shift = q.shift_of(group_max(top, W));
   for (int64_t k = 0; k < plan.width; k += W) {
-    alignas(64) int32_t whole[W];
-    const Lanes::I code = Lanes::to_int(q.code(Lanes::load(hidden + k), shift));
-    memcpy(whole, &code, sizeof(code));
-    for (int l = 0; l < W; ++l) codes[k + l] = (Dot::Input)whole[l];
+    Lanes::store_codes(codes + k, Lanes::to_int(q.code(Lanes::load(hidden + k), shift)));
   }
   int32_t exponent[W];
   memcpy(exponent, &shift, sizeof(exponent));
@@ -116,15 +112,13 @@ static inline void second_layer(const TwoLayerPlan& plan, const Dot::Input* code
       even = Dot::dot(even, codes + g * Dot::kGroup, weights + g * stride);
       odd = Dot::dot(odd, codes + (g + 1) * Dot::kGroup, weights + (g + 1) * stride);
     }
-    alignas(64) int32_t sums[2][Dot::kColumns];
-    Dot::store(sums[0], even);
-    Dot::store(sums[1], odd);
-    const int64_t n = min64(Dot::kColumns, a.num_values - first);
-    for (int64_t c = 0; c < n; ++c) {
-      const int32_t dot = plan.dot_factor * (sums[0][c] + sums[1][c]) + plan.sum_factor * code_sum;
-      const float value = (float)(dot * (1 << exponent)) * a.hidden_quantizer.scale;
-      out[first + c] = value * a.half_step2[first + c] + a.bias2[first + c];
-    }
+    Lanes::I dot = Lanes::add_int(even, odd);
+    if (plan.sum_factor) dot = Lanes::add_int(Lanes::add_int(dot, dot), Lanes::set_int(code_sum));
+    const Lanes::F whole = Lanes::to_float(Lanes::shift_left(dot, Lanes::set_int(exponent)));
+    const Lanes::F value = Lanes::mul(whole, Lanes::set(a.hidden_quantizer.scale));
+    const Lanes::F scaled = Lanes::mul(value, Lanes::load(plan.half_step2 + first));
+    const Lanes::F logits = Lanes::add(scaled, Lanes::load(plan.bias2 + first));
+    Lanes::store_first(out + first, logits, (int)min64(Dot::kColumns, a.num_values - first));
   }
 }
 
@@ -146,6 +140,11 @@ static void two_layer_rows(const TwoLayerPlan& plan, int64_t first, int64_t end,
   }
 }
 
+static inline void copy_padded(float* to, const float* from, int64_t n, int64_t padded) {
+  memcpy(to, from, n * 4);
+  for (int64_t k = n; k < padded; ++k) to[k] = 0.0f;
+}
+
 template <class T, bool CODES>
 static int two_layer_of(const gnnq_two_layer_args& a) {
   TwoLayerPlan plan;
@@ -155,29 +154,31 @@ static int two_layer_of(const gnnq_two_layer_args& a) {
   plan.groups = plan.width / Dot::kGroup;
   const int64_t w1_bytes = round_up(a.num_features * plan.width * (int64_t)sizeof(T), 64);
   const int64_t w2_bytes = round_up(plan.groups * plan.columns * Dot::kGroup * (int64_t)sizeof(Dot::Weight), 64);
-  const int64_t bytes = w1_bytes + w2_bytes + plan.width * 8 + round_up(a.num_values, 64);
+  const int64_t bytes = w1_bytes + w2_bytes + plan.width * 8 + plan.columns * 8 + round_up(a.num_values, 64) + 64;
   uint8_t* memory = (uint8_t*)two_layer_workspace.get(bytes);
   if (!memory) return GNNQ_NO_MEMORY;
   plan.w1 = memory;
   plan.w2 = (Dot::Weight*)(memory + w1_bytes);
   plan.half_step1 = (float*)(memory + w1_bytes + w2_bytes);
   plan.bias1 = plan.half_step1 + plan.width;
-  for (int64_t k = 0; k < plan.width; ++k) {
-    plan.half_step1[k] = k < a.hidden ? a.half_step1[k] : 0.0f;
-    plan.bias1[k] = k < a.hidden ? a.bias1[k] : 0.0f;
-  }
-  prepare_second(plan, (uint8_t*)(plan.bias1 + plan.width));
+  plan.half_step2 = plan.bias1 + plan.width;
+  plan.bias2 = plan.half_step2 + plan.columns;
+  copy_padded(plan.half_step1, a.half_step1, a.hidden, plan.width);
+  copy_padded(plan.bias1, a.bias1, a.hidden, plan.width);
+  copy_padded(plan.half_step2, a.half_step2, a.num_values, plan.columns);
+  copy_padded(plan.bias2, a.bias2, a.num_values, plan.columns);
+  prepare_second(plan, (uint8_t*)(plan.bias2 + plan.columns));
   const int threads = useful_threads(a.num_threads, (a.num_edges + a.num_rows + a.num_features) * plan.width);
   const int64_t blocks = threads == 1 ? 1 : threads * 8;
   const int64_t part = (a.num_features + blocks - 1) / blocks;
-  bool done = run_blocks(blocks, threads, 64, [&](int64_t b, void*) {
-    widen_weights<T>(plan, min64(a.num_features, b * part), min64(a.num_features, (b + 1) * part));
+  bool done = run_blocks(blocks, threads, plan.width + 64, [&](int64_t b, void* scratch) {
+    widen_weights<T>(plan, min64(a.num_features, b * part), min64(a.num_features, (b + 1) * part), (uint8_t*)scratch);
   });
   done = done && run_blocks(blocks, threads, plan.width * 12, [&](int64_t b, void* scratch) {
     two_layer_rows<T, CODES>(plan, block_start(a.row_ptr, a.num_rows, b, blocks),
                              block_start(a.row_ptr, a.num_rows, b + 1, blocks), (uint8_t*)scratch);
   });
-  if (bytes > (64 << 20)) two_layer_workspace = Workspace();
+  if (bytes > (64 << 20)) two_layer_workspace.release();
   return done ? GNNQ_OK : GNNQ_NO_MEMORY;
 }
 
