@@ -67,7 +67,7 @@ def two_layer_cases(draw):
         torch.rand(hidden, generator=generator), torch.randn(hidden, generator=generator),
         random_codes(generator, hidden, classes, draw(BITS), draw(st.booleans())),
         torch.rand(classes, generator=generator), torch.randn(classes, generator=generator),
-        RowQuantizer(draw(st.floats(0.01, 1.0)), draw(BITS), draw(st.integers(1, 8)), draw(st.sampled_from([1.0, 0.8]))),
+        RowQuantizer(draw(st.floats(0.01, 1.0)), draw(BITS), draw(st.integers(1, 8)), gamma=draw(st.floats(0.5, 1.5))),
     )  # fmt: skip
     return features, weights
 
