@@ -72,6 +72,8 @@ class NodePowerOfTwo(Quantizer):
         self.ratio, self.stride = check_ratio(ratio), stride
         self.log_scale = nn.Parameter(torch.zeros(()))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
+        powers = torch.exp2(stride * torch.arange(self.num_exponents - 1.0))
+        self.register_buffer("_powers", powers, persistent=False)
 
     @property
     def levels(self) -> int:
@@ -98,13 +100,11 @@ class NodePowerOfTwo(Quantizer):
 
     def thresholds(self) -> Tensor:
         """Row ranges above which the next exponent is taken: (s 2^e) n / ratio, float32 (2^k - 1,)."""
-        exponents = self.stride * torch.arange(self.num_exponents - 1, device=self.log_scale.device)
-        return self.scale.detach() * torch.exp2(exponents.float()) * float(self.levels) / self.ratio
+        return self.scale.detach() * self._powers * float(self.levels) / self.ratio
 
     def row_exponents(self, x: Tensor) -> Tensor:
         """What each row's step is shifted by: float32 integers (|V|, 1)."""
-        row_range = self._distance(x).amax(dim=1, keepdim=True)
-        return self.stride * torch.bucketize(row_range, self.thresholds()).float()
+        return self.stride * torch.bucketize(self._row_range(x), self.thresholds()).float()
 
     def forward(self, x: Tensor, implicit_zeros: int = 0) -> Quantized:
         """Quantize each row; the first call sets s so that the largest exponent holds 99 % of the rows and more."""
@@ -131,11 +131,13 @@ class NodePowerOfTwo(Quantizer):
         """An exponent per row and one scale."""
         return shape[0] * self.exponent_bits + SCALE_BITS
 
-    def _distance(self, x: Tensor) -> Tensor:
-        return x.amax(dim=1, keepdim=True) - x if self.anchor == "top" else x.clamp(min=0)
+    def _row_range(self, x: Tensor) -> Tensor:
+        """The largest distance R of each row, (|V|, 1); rounding keeps the order, so no distance need be formed."""
+        top = x.amax(dim=1, keepdim=True)
+        return top - x.amin(dim=1, keepdim=True) if self.anchor == "top" else top.clamp(min=0)
 
     def _initialise(self, x: Tensor) -> None:
-        row_range = self._distance(x).amax(dim=1)
+        row_range = self._row_range(x)[:, 0]
         # torch.quantile takes at most 16 million values; a million rows say as much.
         largest = torch.quantile(row_range[:: 1 + row_range.numel() // 1_000_000], 0.99)
         span = self.levels * 2 ** (self.stride * (self.num_exponents - 1))

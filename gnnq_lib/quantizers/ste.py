@@ -218,23 +218,27 @@ class NodePowerOfTwoQuantize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, step: Tensor, levels: int, top_anchored: bool) -> Tensor:
-        if top_anchored:
+        argmax = None
+        if not top_anchored:
+            distance = x.clamp(min=0)
+        elif ctx.needs_input_grad[0]:
             top, argmax = x.max(dim=1, keepdim=True)
             distance = top - x
-        else:
-            argmax, distance = None, x.clamp(min=0)
-        units = (distance * (1 / scale)) / step
-        inside = units <= levels
-        sign = -1.0 if top_anchored else 1.0
-        ctx.top_anchored, ctx.sign = top_anchored, sign
-        ctx.save_for_backward(scale, inside if top_anchored else inside & (x >= 0), units * step, argmax)
-        return torch.round(units.clamp(max=levels)) * (sign * step)
+        else:  # without positions a maximum takes a third of the time
+            distance = x.amax(dim=1, keepdim=True) - x
+        # One pass over the matrix: dividing by a power of two is exact, before or after the product.
+        units = distance.mul_((1 / scale) / step)
+        ctx.levels, ctx.top_anchored = levels, top_anchored
+        ctx.save_for_backward(None if top_anchored else x, scale, step, units, argmax)
+        return units.clamp(max=levels).round_().mul_(-step if top_anchored else step)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        scale, inside, units, argmax = ctx.saved_tensors
-        grad = grad * inside / scale
-        grad_scale = -ctx.sign * (grad * units).sum()
-        if ctx.top_anchored:
-            grad = grad.scatter_add(1, argmax, -grad.sum(dim=1, keepdim=True))
-        return grad, grad_scale, None, None, None
+        x, scale, step, units, argmax = ctx.saved_tensors
+        grad = (grad * (units <= ctx.levels)).div_(scale)
+        if not ctx.top_anchored:
+            grad.mul_(x >= 0)
+        grad_scale = (grad * units).mul_(step).sum()
+        if not ctx.top_anchored:
+            return grad, -grad_scale, None, None, None
+        return grad.scatter_add_(1, argmax, -grad.sum(dim=1, keepdim=True)), grad_scale, None, None, None
