@@ -1,0 +1,61 @@
+"""`gnnq bench ...`: commands only; torch is imported when one runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this JSON file.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the benchmark commands."""
+    app.command("kernels")(kernels)
+    app.command("training")(training)
+    app.command("memory")(memory)
+
+
+def kernels(
+    rounds: Annotated[int, typer.Option(help="Rounds that each call is timed in.", min=1)] = 7,
+    json_file: JsonFile = None,
+) -> None:
+    """Sums over neighbours and linear layers on packed codes, beside the fastest full-precision and library paths."""
+    from gnnq_lib.benchmarks.kernels import KernelBench, run
+
+    _show("Kernels (packed, real low bit)", run(KernelBench(rounds=rounds)), json_file)
+
+
+def training(
+    dataset: Annotated[str, typer.Option(help="Data set with a public split.")] = "cora",
+    rounds: Annotated[int, typer.Option(help="Turns of each side.", min=1)] = 3,
+    epochs: Annotated[int, typer.Option(help="Epochs of the full training.", min=1)] = 200,
+    json_file: JsonFile = None,
+) -> None:
+    """An epoch of INT2 SMP beside a dense implementation of the released scheme, and a full training."""
+    from gnnq_lib.benchmarks.training import TrainingBench, run
+
+    _show("Training (simulated low bit)", run(TrainingBench(dataset, rounds=rounds, epochs=epochs)), json_file)
+
+
+def memory(
+    method: Annotated[str, typer.Option(help="Quantization method.")] = "node_pow2",
+    json_file: JsonFile = None,
+) -> None:
+    """Peak memory of a training epoch on a generated graph of 169,343 nodes and 2.5 million edges."""
+    from dataclasses import asdict
+
+    from gnnq_lib.benchmarks.memory import MemoryCase, run
+
+    result = asdict(run(MemoryCase(method=method)))
+    row = {**result.pop("case"), **result, "peak_GiB": round(result["peak_bytes"] / 2**30, 2)}
+    _show("Memory of training", [row], json_file)
+
+
+def _show(title: str, rows: list[dict], json_file: Path | None) -> None:
+    from gnnq_lib.cli import print_table, write_json
+
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    print_table(title, columns, [["" if row.get(c) is None else str(row.get(c)) for c in columns] for row in rows])
+    write_json(json_file, rows)
