@@ -1,13 +1,15 @@
 """How long an epoch of INT2 SMP takes: our sparse training beside a dense implementation of the released scheme.
 
-The dense peer keeps what makes the released code slow (fact sheet A, 3.1 and fault 7) and nothing else: A_hat as a dense
-|V| x |V| matrix built three times per forward, its non-zeros counted in every layer, messages quantized once per edge, six
-range-tracking quantizers per layer, the change trace(G^T L G) through the dense matrix. It leaves out the released code's
-kurtosis and skewness of every stage. Both run in float32 (simulated low bit), in one process, taking turns.
+The dense peer keeps what makes the released code slow (fact sheet A, 3.1 and fault 7) and nothing else: A_hat as a
+dense |V| x |V| matrix built three times per forward, its non-zeros counted in every layer, messages quantized once per
+edge, six range-tracking quantizers per layer, the change trace(G^T L G) through the dense matrix. It leaves out the
+released code's kurtosis and skewness of every stage. Both run in float32 (simulated low bit), in one process, taking
+turns.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from dataclasses import dataclass
@@ -98,7 +100,7 @@ class _DenseModel(nn.Module):
         return self.model(features, operator)
 
 
-def run(bench: TrainingBench = TrainingBench()) -> list[dict]:  # noqa: B008
+def run(bench: TrainingBench = TrainingBench()) -> list[dict]:
     """Time both; returns one row per variant with the columns of the other benchmarks, times in ms per epoch.
 
     An epoch is one gradient step and one evaluation of all nodes.
@@ -145,7 +147,7 @@ def _epoch_times(model: nn.Module, graph: Graph, epochs: int) -> list[float]:
     """Seconds of each epoch but the first, which also sets up quantizers and optimizer."""
     stamps: list[float] = []
     train(model, graph, TrainingOptions(epochs=epochs + 1), probe=lambda _: stamps.append(time.perf_counter()))
-    return [after - before for before, after in zip(stamps, stamps[1:])]
+    return [after - before for before, after in itertools.pairwise(stamps)]
 
 
 def _row(bench: TrainingBench, variant: str, milliseconds: float, speedup: float | None) -> dict:

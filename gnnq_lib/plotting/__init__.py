@@ -14,6 +14,7 @@ from gnnq_lib.plotting.quantization import (
     staircase,
 )
 from gnnq_lib.plotting.registry import FIGURES, draw_figures, figure
+from gnnq_lib.plotting.results import accuracy_by_depth, loss_by_stage, methods_on_cora, range_calibration
 from gnnq_lib.plotting.style import LOOKS, PALETTE, Look, bit_ticks, look, save_figure, set_finding, use_style
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "PALETTE",
     "Look",
     "accuracy_by_bits",
+    "accuracy_by_depth",
     "accuracy_per_seed",
     "alpha_over_epochs",
     "bit_ticks",
@@ -33,6 +35,9 @@ __all__ = [
     "figure",
     "levels_on_values",
     "look",
+    "loss_by_stage",
+    "methods_on_cora",
+    "range_calibration",
     "relative_errors",
     "save_figure",
     "search_curves",

@@ -1,0 +1,123 @@
+"""Figures of the stored tables: quantizers side by side, depth, single stages, where ranges are measured."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gnnq_lib.experiments.store import ResultsStore
+from gnnq_lib.plotting.propagation import doubling_ticks, lines_against_depth
+from gnnq_lib.plotting.registry import figure
+from gnnq_lib.plotting.style import FULL_PRECISION_LINE, look, set_finding
+
+
+@figure("methods_on_cora")
+def methods_on_cora(results: pd.DataFrame) -> Figure | None:
+    """Accuracy of every INT2 quantizer against its bits per value, started from FP32 weights; FP32 as a dashed line."""
+    rows = _test_accuracy(results, "methods_cora")
+    full = _test_accuracy(results, "accuracy_public")
+    full = full[(full.dataset == "cora") & (full.bits == 32)]
+    if rows.empty or full.empty:
+        return None
+    drawing, axes = plt.subplots()
+    table = rows.groupby("method").agg(
+        mean=("value", "mean"), std=("value", "std"), n=("value", "size"), bits=("bits_per_value", "max")
+    )
+    for method, line in table.sort_values("mean", ascending=False).iterrows():
+        axes.errorbar(line.bits, line["mean"], line["std"], capsize=3, **{**look(method).line(), "linestyle": "none"})
+    axes.axhline(full.value.mean(), **FULL_PRECISION_LINE)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([2, 3, 4, 6, 8], ["2", "3", "4", "6", "8"])
+    axes.set(xlabel="bits per value, scales included (largest stage)", ylabel="test accuracy (%)")
+    axes.legend(fontsize=8, title=f"bars: std over {table.n.max():.0f} seeds; dashed: FP32", title_fontsize=8)
+    best = table["mean"].idxmax()
+    gap = full.value.mean() - table["mean"].max()
+    title = f"Cora, INT2: {look(best).label} comes within {gap:.1f} points of FP32 at {table.bits[best]:.2f} bits"
+    set_finding(drawing, title)
+    return drawing
+
+
+@figure("accuracy_by_depth")
+def accuracy_by_depth(results: pd.DataFrame) -> Figure | None:
+    """Accuracy of SMP against the number of layers, full precision and INT2, mean over seeds."""
+    rows = _test_accuracy(results, "depth")
+    if rows.empty:
+        return None
+    configs = ResultsStore("depth").configs()
+    rows = rows.assign(layers=rows.config_key.map(lambda key: configs[key]["num_layers"]))
+    means = rows.groupby(["method", "layers"]).value.mean().unstack()
+    drawing, axes = plt.subplots()
+    depths = list(means.columns)
+    lines_against_depth(axes, {name: (depths, list(line)) for name, line in means.iterrows()}, "test accuracy (%)")
+    doubling_ticks(axes, depths)
+    axes.set_ylim(bottom=min(75, means.min().min() - 1))
+    drop = (means.max(axis=1) - means[depths[-1]]).max()
+    set_finding(drawing, f"SMP at {depths[-1]} layers is at most {drop:.1f} points below its best depth (Cora)")
+    return drawing
+
+
+@figure("loss_by_stage")
+def loss_by_stage(results: pd.DataFrame) -> Figure | None:
+    """Points lost when one stage alone is quantized to 2 bits, per method."""
+    rows = _test_accuracy(results, "stages")
+    full = _test_accuracy(results, "accuracy_public")
+    full = full[(full.dataset == "cora") & (full.bits == 32)]
+    if rows.empty or full.empty:
+        return None
+    configs = ResultsStore("stages").configs()
+    rows = rows.assign(stage=rows.config_key.map(lambda key: _stage_name(configs[key]["stages"])))
+    loss = full.value.mean() - rows.groupby(["stage", "method"], sort=False).value.mean().unstack()
+    drawing, axes = plt.subplots()
+    height = 0.8 / len(loss.columns)
+    for i, method in enumerate(loss.columns):
+        places = [place + (i - (len(loss.columns) - 1) / 2) * height for place in range(len(loss))]
+        axes.barh(places, loss[method], height, color=look(method).color, label=look(method).label)
+    axes.set_yticks(range(len(loss)), loss.index)
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set_xlabel("points of accuracy lost against FP32 (Cora)")
+    axes.legend(fontsize=8)
+    single = loss.drop(index="all", errors="ignore")
+    method, stage = single.max().idxmax(), single.max(axis=1).idxmax()
+    set_finding(
+        drawing, f"INT2 at one stage: {stage} of {look(method).label} cost most, {single.max().max():.1f} points"
+    )
+    return drawing
+
+
+@figure("range_calibration")
+def range_calibration(results: pd.DataFrame) -> Figure | None:
+    """INT2 from scratch: ranges measured under evaluation or in training, dropout before or after the quantizer."""
+    rows = _test_accuracy(results, "calibration")
+    if rows.empty:
+        return None
+    configs = ResultsStore("calibration").configs()
+    rows = rows.assign(setting=rows.config_key.map(lambda key: _calibration_name(configs[key])))
+    table = rows.groupby(["setting", "method"], sort=False).value.agg(["mean", "std"]).unstack()
+    drawing, axes = plt.subplots()
+    for i, method in enumerate(table["mean"].columns):
+        places = [place + (i - 0.5) * 0.2 for place in range(len(table))]
+        style = {**look(method).line(), "linestyle": "none"}
+        axes.errorbar(table["mean"][method], places, xerr=table["std"][method], capsize=3, **style)
+    axes.set_yticks(range(len(table)), table.index)
+    axes.invert_yaxis()
+    axes.set_xlabel("test accuracy (%), Cora, INT2 from scratch; bars: std over seeds")
+    axes.legend(fontsize=8)
+    means = rows.groupby("setting").value.mean()
+    set_finding(drawing, f"Best: {means.idxmax()}; worst: {means.idxmin()}")
+    return drawing
+
+
+def _test_accuracy(results: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    return results[(results.experiment == experiment) & (results.metric == "test_accuracy")]
+
+
+def _stage_name(stages: list[str]) -> str:
+    return stages[0] if len(stages) == 1 else "all"
+
+
+def _calibration_name(config: dict) -> str:
+    place = "dropout first" if config["dropout_first"] else "quantizer first"
+    gradient = "released gradient" if config["as_released"] else "correct gradient"
+    return f"{config['calibration']} ranges, {place},\n{gradient}"
