@@ -111,8 +111,13 @@ class FeatureMatrix:
         """X W, differentiable in the stored values as well (learned input ranges); slower than `product`."""
         return _SparseProductWithValues.apply(self, values, weight)
 
-    def low_bit(self, num_bits: int) -> LowBitFeatures:
-        """Integer entries with row and column scales; see the top of this file."""
+    def low_bit(self, num_bits: int, column_scale: Tensor | None = None) -> LowBitFeatures:
+        """Integer entries with row and column scales; see the top of this file.
+
+        Args:
+            num_bits: bits of a code.
+            column_scale: float32 (F,), of the graph a model was trained on; None takes each column's largest value.
+        """
         check_bits(num_bits)
         if self.kind is FeatureKind.BINARY:
             ones = torch.ones_like(self.raw)
@@ -121,8 +126,9 @@ class FeatureMatrix:
             raise InputError("features of either sign were to be coded in 1 bit; give 2 to 8 bits.")
         signed = self.kind is FeatureKind.SIGNED
         highest = 2 ** (num_bits - 1) - 1 if signed else 2**num_bits - 1
-        largest = torch.zeros(self.num_features).scatter_reduce(0, self._col.long(), self.raw.abs(), "amax")
-        column_scale = torch.where(largest > 0, largest / highest, torch.ones_like(largest))
+        if column_scale is None:
+            largest = torch.zeros(self.num_features).scatter_reduce(0, self._col.long(), self.raw.abs(), "amax")
+            column_scale = torch.where(largest > 0, largest / highest, torch.ones_like(largest))
         codes = torch.round(self.raw / column_scale[self._col.long()])
         # A stored entry stays an entry: rounding a small positive value to zero would lose the word.
         codes = codes.clamp(-highest, highest) if signed else codes.clamp(1, highest)
