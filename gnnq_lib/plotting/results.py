@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gnnq_lib.experiments.store import ResultsStore
+from gnnq_lib.paths import project_root, results_dir
 from gnnq_lib.plotting.propagation import doubling_ticks, lines_against_depth
 from gnnq_lib.plotting.registry import figure
 from gnnq_lib.plotting.style import FULL_PRECISION_LINE, look, set_finding
@@ -44,7 +45,7 @@ def accuracy_by_depth(results: pd.DataFrame) -> Figure | None:
     rows = _test_accuracy(results, "depth")
     if rows.empty:
         return None
-    configs = ResultsStore("depth").configs()
+    configs = _configs("depth")
     rows = rows.assign(layers=rows.config_key.map(lambda key: configs[key]["num_layers"]))
     means = rows.groupby(["method", "layers"]).value.mean().unstack()
     drawing, axes = plt.subplots()
@@ -65,7 +66,7 @@ def loss_by_stage(results: pd.DataFrame) -> Figure | None:
     full = full[(full.dataset == "cora") & (full.bits == 32)]
     if rows.empty or full.empty:
         return None
-    configs = ResultsStore("stages").configs()
+    configs = _configs("stages")
     rows = rows.assign(stage=rows.config_key.map(lambda key: _stage_name(configs[key]["stages"])))
     loss = full.value.mean() - rows.groupby(["stage", "method"], sort=False).value.mean().unstack()
     drawing, axes = plt.subplots()
@@ -92,7 +93,7 @@ def range_calibration(results: pd.DataFrame) -> Figure | None:
     rows = _test_accuracy(results, "calibration")
     if rows.empty:
         return None
-    configs = ResultsStore("calibration").configs()
+    configs = _configs("calibration")
     rows = rows.assign(setting=rows.config_key.map(lambda key: _calibration_name(configs[key])))
     table = rows.groupby(["setting", "method"], sort=False).value.agg(["mean", "std"]).unstack()
     drawing, axes = plt.subplots()
@@ -111,6 +112,12 @@ def range_calibration(results: pd.DataFrame) -> Figure | None:
 
 def _test_accuracy(results: pd.DataFrame, experiment: str) -> pd.DataFrame:
     return results[(results.experiment == experiment) & (results.metric == "test_accuracy")]
+
+
+def _configs(table: str) -> dict[str, dict]:
+    """Settings by key, from the same two folders as `all_results`."""
+    folders = (project_root() / "data" / "results", results_dir())
+    return {key: c for folder in folders for key, c in ResultsStore(folder / f"{table}.csv").configs().items()}
 
 
 def _stage_name(stages: list[str]) -> str:
