@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -132,7 +131,8 @@ def train(
         loss = float(functional.cross_entropy(logits[data.val_mask], data.labels[data.val_mask]))
         rank = (history.val_accuracy[-1], -loss)
         if best is None or rank > best[0]:
-            best, history.best_epoch = (rank, copy.deepcopy(model.state_dict())), epoch
+            best = rank, {name: value.clone() for name, value in model.state_dict().items()}
+            history.best_epoch = epoch
         if probe is not None:
             history.probes.append(probe(model))
     if best is not None:

@@ -30,5 +30,7 @@ def dropout(x: Tensor, rate: float, training: bool = True) -> Tensor:
     if x.device.type != "cpu":
         return functional.dropout(x, rate)
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    keep = draws.view(torch.int16)[: x.numel()] >= dropped - 2 ** (_BITS - 1)
-    return x * (keep.view(x.shape) * (2**_BITS / (2**_BITS - dropped)))
+    draws = draws.view(torch.int16)[: x.numel()].to(torch.float32).view(x.shape)
+    # 1 / (1 - rate) where a draw is at least the limit, else 0; in floats, which a CPU does faster than with booleans.
+    scale, limit = 2**_BITS / (2**_BITS - dropped), dropped - 2 ** (_BITS - 1)
+    return x * torch.ops.aten.threshold_backward(torch.full_like(draws, scale), draws, limit - 0.5)
