@@ -14,6 +14,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -57,7 +58,7 @@ def load_packed(path: Path | str) -> PackedModel:
     try:
         return PackedModel(parse_header(header), tensors)
     except InputError as error:
-        raise InputError(f"{path} cannot be used: {error}") from None
+        raise InputError(f"{path} cannot be used: {str(error).rstrip('.')}.") from None
 
 
 def expected_bytes(header: PackedHeader) -> int:
@@ -115,7 +116,7 @@ def _digest(header: str, tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

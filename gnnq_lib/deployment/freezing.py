@@ -15,16 +15,14 @@ from gnnq_lib.experiments.training import Graph
 from gnnq_lib.models import STAGES, DecoupledClassifier, Method
 from gnnq_lib.propagation import MessagePlacement, Smp, Trajectory
 from gnnq_lib.quantizers import NodePowerOfTwo
-from gnnq_lib.quantizers.packing import pack
-
-ACCEPTED_BITS = (2, 4, 8)
+from gnnq_lib.quantizers.packing import SUPPORTED_BITS, pack
 
 
 def freeze(model: DecoupledClassifier, graph: Graph, config: Mapping[str, object] | None = None) -> PackedModel:
     """Pack a trained classifier; its logits on integer kernels are those of the simulated model.
 
     Args:
-        model: trained with method node_pow2, all stages quantized, 2, 4 or 8 bits.
+        model: trained with method node_pow2, all stages quantized, 1, 2, 4 or 8 bits.
         graph: the graph it was trained on; SMP's multipliers are measured there and stored.
         config: settings of the run, kept in the header (anything JSON can hold).
 
@@ -44,10 +42,10 @@ def _check(model: DecoupledClassifier, graph: Graph) -> None:
     if not isinstance(model, DecoupledClassifier):
         raise InputError(f"a {type(model).__name__} was given to pack; a DecoupledClassifier is accepted.")
     options, scheme = model.options, model.options.scheme
-    if options.method is not Method.NODE_POW2 or options.num_bits not in ACCEPTED_BITS:
+    if options.method is not Method.NODE_POW2 or options.num_bits not in SUPPORTED_BITS:
         raise InputError(
             f"a model of method {options.method.value} with {options.num_bits} bits was given to pack; "
-            "method node_pow2 with 2, 4 or 8 bits is accepted."
+            "method node_pow2 with 1, 2, 4 or 8 bits is accepted."
         )
     missing = [stage for stage in STAGES if stage not in options.stages]
     if missing:

@@ -41,7 +41,7 @@ class PackedHeader(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     dataset: str
-    bits: Literal[2, 4, 8]
+    bits: Literal[1, 2, 4, 8]
     num_features: _Size
     hidden: _Size
     num_classes: _Size

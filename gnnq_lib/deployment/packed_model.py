@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,6 +79,8 @@ class PackedModel:
                 raise InputError(f"tensor {name} holds NaN or infinity; finite numbers are accepted.")
         self._check_positive("scales", self.tensors["scales"])
         self._check_positive("column_scale", self.tensors.get("column_scale", torch.ones(1)))
+        # The kernels' own checks of scales and sums, now rather than at the first call.
+        _ = self.weights, self._plan(self.tensors.get("multipliers"))
 
     @staticmethod
     def _check_positive(name: str, values: Tensor) -> None:
@@ -180,18 +183,33 @@ class PackedModel:
         return layer_multipliers(scheme, trajectory)
 
     def _simulated_quantizers(self) -> PropagationQuantizers:
-        """The propagation's quantizers as the simulated model has them, up to rounding of their scales."""
+        """The propagation's quantizers as the simulated model has them."""
         header, scales = self.header, self._layer_scales
         quantizers = PropagationQuantizers(
-            lambda stage: NodePowerOfTwo(header.bits, header.exponent_bits, ratio=header.ratio, stride=header.stride),
+            lambda stage: _GivenScale(header.bits, header.exponent_bits, ratio=header.ratio, stride=header.stride),
             header.num_layers,
             with_gap=True,
         )
-        quantizers.features.set_scale(float(self.tensors["scales"][1]))
+        quantizers.features.given = self.tensors["scales"][1]
         for stage in header.stages:
             for quantizer, scale in zip(getattr(quantizers, stage), scales[stage], strict=True):
-                quantizer.set_scale(scale)
+                quantizer.given = torch.tensor(scale)
         return quantizers
+
+
+class _GivenScale(NodePowerOfTwo):
+    """A quantizer with a scale as it was stored: through the logarithm of one, the last bit could be lost."""
+
+    given: Tensor
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.ready.fill_(True)
+
+    @property
+    def scale(self) -> Tensor:
+        """The shared scale, shape ()."""
+        return self.given
 
 
 def layer_multipliers(scheme: Smp, trajectory: Trajectory) -> Tensor:

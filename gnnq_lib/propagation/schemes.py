@@ -188,7 +188,9 @@ class Smp(Scheme):
         multiplier_start, slack_start: lambda(0), s(0).
         use_multiplier: False keeps lambda at 0: the fair ablation.
         gap_term: add the term -2 eta_H lambda G that the released code leaves out.
-        non_negative: keep lambda >= 0, as the theory of inequality constraints asks; the released code does not.
+        non_negative: clamp lambda at 0 from below; the released code does not. In its Lagrangian
+            f + lambda (a |E| - s^2 - T) the multiplier falls while the change T exceeds the budget a |E|, so a
+            constraint that acts has lambda < 0, and this switch lets it act only while lambda is still positive.
         detach_change: do not differentiate through trace(G^T L G); the released code does.
 
     The equations act on H. In mean coordinates rows are kept up to a shift (the same number added to all columns of a
