@@ -31,8 +31,17 @@ _PER_TENSOR = 75  # its name, dtype, shape and place in safetensors' own header
 
 
 def save_packed(model: PackedModel, path: Path | str) -> Path:
-    """Write a packed model in one step; see the top of this file."""
+    """Write a packed model in one step; see the top of this file.
+
+    Raises:
+        InputError: a config so large that the file would be refused.
+    """
     header = model.header.model_dump_json(exclude_defaults=True)
+    if len(json.dumps(header)) > _LARGEST_METADATA // 2:
+        raise InputError(
+            f"a model was to be saved whose header with its config takes {len(header)} bytes; half a "
+            "megabyte is the most."
+        )
     metadata = {"format": FORMAT, "version": VERSION, "header": header, "sha256": _digest(header, model.tensors)}
     return atomic_write(path, save(model.tensors, metadata))
 

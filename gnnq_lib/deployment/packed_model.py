@@ -68,9 +68,11 @@ class PackedModel:
 
     def __post_init__(self) -> None:
         layout = self.header.layout()
-        if self.tensors.keys() != layout.keys():
-            raise InputError(f"tensors {', '.join(sorted(self.tensors))} given; {', '.join(layout)} are accepted.")
+        for name in sorted(self.tensors.keys() - layout.keys()):
+            raise InputError(f"tensor {name} is not one of this model's; {', '.join(layout)} are accepted.")
         for name, (dtype, shape) in layout.items():
+            if name not in self.tensors:
+                raise InputError(f"tensor {name} is missing; {', '.join(layout)} are needed.")
             tensor = self.tensors[name]
             if tensor.dtype != dtype or tensor.shape != shape:
                 given = f"{tensor.dtype} {tuple(tensor.shape)}"
