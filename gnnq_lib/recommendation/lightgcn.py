@@ -1,0 +1,173 @@
+"""LightGCN: one embedding per user and item, propagated over the graph of interactions, trained with BPR."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.recommendation.bipartite import BipartiteGraph
+
+LARGEST_DIM = 4096
+
+
+class Recommender(nn.Module):
+    r"""What LightGCN and every low-bit form of it share: a table X is propagated and ranked by inner products.
+
+        H = (X + A_hat X + ... + A_hat^L X) / (L + 1),   score(u, i) = <H_u, H_i>       (arXiv 2002.02126, eq. 7, 8)
+
+    Subclasses say what X is (`table`), and may change the loss, the parameters' learning rates, or do something after
+    every step of the optimizer.
+
+    Args:
+        graph: of the training interactions.
+        num_layers: L, 0 to 16.
+
+    Raises:
+        InputError: num_layers out of range.
+    """
+
+    def __init__(self, graph: BipartiteGraph, num_layers: int = 3) -> None:
+        super().__init__()
+        if isinstance(num_layers, bool) or not isinstance(num_layers, int) or not 0 <= num_layers <= 16:
+            raise InputError(f"num_layers={num_layers!r} given; whole numbers from 0 to 16 are accepted")
+        self.graph, self.num_layers = graph, num_layers
+
+    def table(self) -> Tensor:
+        """X, float32 (|V|, D), users first."""
+        raise NotImplementedError
+
+    def forward(self) -> Tensor:
+        """H, float32 (|V|, D)."""
+        return self.graph.mean_of_powers(self.table(), self.num_layers)
+
+    def score_tables(self) -> tuple[Tensor, Tensor]:
+        """(num_users, D) and (num_items, D), whose inner products are the scores."""
+        final = self()
+        return final[: self.graph.num_users], final[self.graph.num_users :]
+
+    def loss(self, users: Tensor, positives: Tensor, negatives: Tensor, l2: float) -> Tensor:
+        """BPR of a batch plus the L2 penalty of the batch's rows of X (arXiv 2002.02126, eq. 15).
+
+            mean softplus(score(u, j) - score(u, i)) + l2 / 2 * (|x_u|^2 + |x_i|^2 + |x_j|^2) / batch
+
+        Args:
+            users, positives, negatives: int64 (batch,), items counted from 0.
+            l2: weight of the penalty.
+        """
+        table = self.table()
+        nodes = self.batch_nodes(users, positives, negatives)
+        final = self.graph.mean_of_powers(table, self.num_layers)
+        return bpr(F.embedding(nodes, final)) + row_penalty(table, nodes, l2)
+
+    def batch_nodes(self, users: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+        """Node numbers of a batch: users, positives, negatives, one after the other, int64 (3 * batch,)."""
+        return torch.cat([users, positives + self.graph.num_users, negatives + self.graph.num_users])
+
+    def parameter_groups(self, lr: float) -> list[dict]:
+        """Groups for the optimizer; one, with `lr`, unless a subclass says otherwise."""
+        return [{"params": list(self.parameters()), "lr": lr}]
+
+    def after_step(self) -> None:
+        """Called after every step of the optimizer; does nothing here."""
+
+
+def bpr(rows: Tensor) -> Tensor:
+    """Mean of softplus(<h_u, h_j> - <h_u, h_i>).
+
+    Args:
+        rows: (3 * batch, D): rows of users, then positives, then negatives.
+
+    Example:
+        >>> round(bpr(torch.tensor([[1.0], [2.0], [2.0]])).item(), 4)  # no difference: log 2
+        0.6931
+    """
+    users, positives, negatives = rows.chunk(3)
+    return F.softplus((users * (negatives - positives)).sum(dim=1)).mean()
+
+
+def row_penalty(table: Tensor, nodes: Tensor, l2: float) -> Tensor:
+    """l2 / 2 times the squared norm of the batch's rows, per triplet; 0 without looking at them where l2 is 0.
+
+    Example:
+        >>> row_penalty(torch.tensor([[2.0], [1.0]]), torch.tensor([0, 1, 1]), l2=0.5).item()
+        1.5
+    """
+    if not l2:
+        return table.new_zeros(())
+    return 1.5 * l2 * F.embedding(nodes, table).square().sum() / nodes.numel()
+
+
+class LightGCN(Recommender):
+    """LightGCN in full precision: X is the parameter.
+
+    Args:
+        graph: of the training interactions.
+        dim: D, 1 to 4096.
+        num_layers: L.
+        seed: of the initial table, N(0, 0.1).
+        table: start from this table instead; copied.
+
+    Raises:
+        InputError: dim out of range; a table of another shape or with NaN.
+
+    Example:
+        >>> from gnnq_lib.datasets.interactions import UserItems
+        >>> LightGCN(BipartiteGraph(UserItems([0], [0], 1, 2)), dim=4)().shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(
+        self, graph: BipartiteGraph, dim: int = 64, num_layers: int = 3, seed: int = 0, table: Tensor | None = None
+    ) -> None:
+        super().__init__(graph, num_layers)
+        table = initial_table(graph, dim, seed) if table is None else check_teacher(table, graph, dim)
+        self.embedding = nn.Parameter(table.clone())
+
+    def table(self) -> Tensor:
+        """X, the parameter."""
+        return self.embedding
+
+
+def initial_table(graph: BipartiteGraph, dim: int, seed: int) -> Tensor:
+    """N(0, 0.1), float32 (|V|, dim); drawn on the CPU, so that all devices start alike.
+
+    Raises:
+        InputError: dim out of range.
+    """
+    check_dim(dim)
+    generator = torch.Generator().manual_seed(seed)
+    return (0.1 * torch.randn(graph.num_nodes, dim, generator=generator)).to(graph.device)
+
+
+def check_dim(dim: int) -> int:
+    """Return `dim` if it is a whole number from 1 to 4096, else raise InputError.
+
+    Example:
+        >>> check_dim(64)
+        64
+    """
+    if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= LARGEST_DIM:
+        raise InputError(f"dim={dim!r} given; whole numbers from 1 to {LARGEST_DIM} are accepted")
+    return dim
+
+
+def check_teacher(table: Tensor, graph: BipartiteGraph, dim: int | None = None) -> Tensor:
+    """Return the table, float32 on the graph's device, if it fits the graph and is finite, else raise InputError.
+
+    Args:
+        table: (|V|, D), users first.
+        graph: of the training interactions.
+        dim: D, if it is fixed.
+    """
+    if not isinstance(table, Tensor) or not table.is_floating_point() or table.dim() != 2:
+        given = f"{table.dtype} of shape {tuple(table.shape)}" if isinstance(table, Tensor) else type(table).__name__
+        raise InputError(f"a teacher table given as {given}; a float tensor (users + items, D) is accepted")
+    if table.shape[0] != graph.num_nodes or (dim is not None and table.shape[1] != dim):
+        wanted = f"({graph.num_nodes}, {'D' if dim is None else dim})"
+        raise InputError(f"a teacher table of shape {tuple(table.shape)} given; {wanted} is needed: users, then items")
+    check_dim(table.shape[1])
+    if not torch.isfinite(table).all():
+        raise InputError("the teacher table holds NaN or infinite values; train the teacher with a smaller rate")
+    return table.detach().to(graph.device, torch.float32)

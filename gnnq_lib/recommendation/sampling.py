@@ -1,0 +1,74 @@
+"""Mini-batches for BPR: every training interaction once per epoch, each with a negative that is never a positive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gnnq_lib.datasets.interactions import UserItems
+from gnnq_lib.errors import InputError
+
+
+class TripletSampler:
+    """Triplets (user, positive item, negative item), all drawn with tensors.
+
+    A user's negatives are the items not among the training positives, drawn uniformly and exactly, without rejection:
+    of the n_u free items the r-th one, r uniform, is r + (positives p_0 < p_1 < ... with p_k - k <= r). One search in
+    one sorted list of keys user * (num_items + 1) + p_k - k finds that number for a whole batch. Users with every item
+    have no negative; their interactions are left out.
+
+    Args:
+        pairs: training interactions.
+        batch_size: triplets per batch, from 1; the last batch of an epoch is smaller.
+        seed: every epoch has a stream of its own, so training can resume at any epoch.
+        device: where batches are drawn.
+
+    Raises:
+        InputError: batch_size below 1, or no interaction left to train on.
+
+    Example:
+        >>> sampler = TripletSampler(UserItems([0, 0, 1], [0, 2, 1], 2, 3), batch_size=8, seed=0)
+        >>> sorted(zip(*[part.tolist() for part in next(sampler.epoch(0))]))[:2]  # user 0 lacks item 1 only
+        [(0, 0, 1), (0, 2, 1)]
+    """
+
+    def __init__(self, pairs: UserItems, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"batch_size={batch_size!r} given; a whole number from 1 is accepted")
+        self.batch_size, self.seed, self.device = batch_size, seed, torch.device(device)
+        counts = torch.as_tensor(pairs.counts)
+        users, items = torch.as_tensor(pairs.users), torch.as_tensor(pairs.items)
+        rank = torch.arange(len(pairs)) - torch.as_tensor(pairs.row_ptr)[users]
+        self._stride = pairs.num_items + 1
+        self._keys = (users * self._stride + items - rank).to(device)
+        self._row_ptr = torch.as_tensor(pairs.row_ptr).to(device)
+        self._num_free = (pairs.num_items - counts).to(device)
+        trainable = self._num_free.cpu()[users] > 0
+        self._users, self._items = users[trainable].to(device), items[trainable].to(device)
+        if not self._users.numel():
+            raise InputError(
+                f"{len(pairs)} training interactions given, none of a user who lacks an item; "
+                "BPR needs users with items they have and items they lack"
+            )
+
+    @property
+    def num_batches(self) -> int:
+        """Batches per epoch."""
+        return -(-self._users.numel() // self.batch_size)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The batches of one epoch: (users, positives, negatives), int64 each; the same number, the same batches."""
+        generator = torch.Generator(self.device).manual_seed((self.seed << 24) + number)
+        order = torch.randperm(self._users.numel(), generator=generator, device=self.device)
+        for chosen in order.split(self.batch_size):
+            users = self._users[chosen]
+            yield users, self._items[chosen], self.negatives(users, generator)
+
+    def negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """One item per user that is none of the user's training items, uniform over those."""
+        draws = torch.rand(users.numel(), generator=generator, device=self.device, dtype=torch.float64)
+        free = (draws * self._num_free[users]).long()
+        before = torch.searchsorted(self._keys, users * self._stride + free, right=True) - self._row_ptr[users]
+        return free + before
