@@ -22,7 +22,7 @@ from gnnq_lib.errors import InputError
 if TYPE_CHECKING:
     from gnnq_lib.kernels.row_quantizer import RowQuantizer
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 ISA_NUMBERS = {"avx512": 2, "avx2": 1, "plain": 0}  # best first
 REFERENCE = "reference"
 _NOT_FINITE = 3
@@ -60,7 +60,7 @@ class LinearArgs(ctypes.Structure):
 class RowQuantizerArgs(ctypes.Structure):
     """Mirror of gnnq_row_quantizer."""
 
-    _fields_ = [(name, ctypes.c_float) for name in ("scale", "inverse", "threshold")]
+    _fields_ = [*[(name, ctypes.c_float) for name in ("scale", "inverse", "threshold")], ("stride", ctypes.c_int32)]
 
 
 class PropagateArgs(ctypes.Structure):
@@ -92,7 +92,7 @@ class TwoLayerArgs(ctypes.Structure):
 
 def row_quantizer_array(quantizers: Sequence[RowQuantizer]) -> ctypes.Array:
     """The quantizers as a C array."""
-    rows = [(float(q.scale32), float(q.inverse32), float(q.thresholds()[0])) for q in quantizers]
+    rows = [(float(q.scale32), float(q.inverse32), float(q.thresholds()[0]), q.stride) for q in quantizers]
     return (RowQuantizerArgs * len(rows))(*[RowQuantizerArgs(*row) for row in rows])
 
 

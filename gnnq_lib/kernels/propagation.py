@@ -35,7 +35,7 @@ class PropagationPlan:
     """The numbers of K steps: quantizers and weights.
 
     Args:
-        bits, num_exponents, gamma: shared by all quantizers (RowQuantizer).
+        bits, num_exponents, gamma, stride: shared by all quantizers (RowQuantizer).
         input_scale: scale of Q_x.
         aggregate_scales, update_scales: K scales each.
         state_weight, aggregate_weight, input_weight: ch, ca, cx; with ch = 0 the term is left out.
@@ -56,6 +56,7 @@ class PropagationPlan:
     update_scales: Sequence[float]
     num_exponents: int = 1
     gamma: float = 1.0
+    stride: int = 1
     state_weight: float = 0.0
     aggregate_weight: float = 1.0
     input_weight: float = 0.0
@@ -86,6 +87,11 @@ class PropagationPlan:
         return len(self.aggregate_scales)
 
     @property
+    def max_shift(self) -> int:
+        """Largest shift of a row's codes."""
+        return (self.num_exponents - 1) * self.stride
+
+    @property
     def has_gaps(self) -> bool:
         """Whether any step has SMP's correction."""
         return any(coefficient != 0 for coefficient in self.gap_coefficients)
@@ -96,7 +102,7 @@ class PropagationPlan:
     def quantizers(self, stage: str) -> list[RowQuantizer]:
         """The quantizers of one stage: "input" (one), "aggregate", "update", "gap", "gap_aggregate" (K each)."""
         scales = [self.input_scale] if stage == "input" else getattr(self, f"{stage}_scales")
-        return [RowQuantizer(float(scale), self.bits, self.num_exponents, self.gamma) for scale in scales]
+        return [RowQuantizer(float(scale), self.bits, self.num_exponents, self.gamma, self.stride) for scale in scales]
 
 
 class PropagationGraph:
@@ -167,7 +173,7 @@ def _check(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> None:
         raise InputError(f"x of shape {tuple(x.shape)} given for {graph.num_nodes} nodes; give one row per node")
     if x.device != graph.graph.device:
         raise InputError(f"x on {x.device} and graph on {graph.graph.device} given; put both on one device")
-    largest = ((1 << plan.bits) - 1) << (plan.num_exponents - 1)
+    largest = ((1 << plan.bits) - 1) << plan.max_shift
     if graph.graph.max_degree * largest >= 2**31:
         raise InputError(
             f"sums of {graph.graph.max_degree} rows up to {largest} given; they could pass 2**31 - 1: "
@@ -222,7 +228,7 @@ def propagate(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> Tens
         num_steps=plan.num_steps,
         max_degree=graph.graph.max_degree,
         bits=plan.bits,
-        max_exponent=plan.num_exponents - 1,
+        max_exponent=plan.max_shift,
         num_threads=torch.get_num_threads(),
         state_weight=plan.state_weight,
         aggregate_weight=plan.aggregate_weight,

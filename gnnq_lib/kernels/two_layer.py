@@ -89,7 +89,7 @@ class TwoLayerWeights:
         for name, width in (("1", self.weight1.num_values), ("2", self.weight2.num_values)):
             for kind in ("half_step", "bias"):
                 check_floats(kind + name, getattr(self, kind + name), width, device)
-        largest = (self.hidden.top_code << (self.hidden.num_exponents - 1)) * ((1 << self.weight2.bits) - 1)
+        largest = (self.hidden.top_code << self.hidden.max_shift) * ((1 << self.weight2.bits) - 1)
         if largest * self.weight2.num_rows >= 2**31:
             raise InputError(
                 f"sums of {self.weight2.num_rows} terms up to {largest} given; they could pass 2**31 - 1: "
@@ -160,7 +160,7 @@ def two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
         w1_bits=weights.weight1.bits,
         w2_bits=weights.weight2.bits,
         hidden_bits=weights.hidden.bits,
-        hidden_max_exponent=weights.hidden.num_exponents - 1,
+        hidden_max_exponent=weights.hidden.max_shift,
         max_edge_code=features.max_code,
         num_threads=torch.get_num_threads(),
     )

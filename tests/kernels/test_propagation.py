@@ -57,9 +57,11 @@ def propagation_cases(draw):
     def scales():
         return draw(st.lists(st.floats(0.01, 0.5), min_size=steps, max_size=steps))
 
+    stride = draw(st.sampled_from([1, 2, 4]))
     plan = PropagationPlan(
         draw(BITS), draw(st.floats(0.01, 1.0)), scales(), scales(),
-        num_exponents=draw(st.integers(1, 8)), gamma=draw(st.sampled_from([1.0, 0.75, 1.3])),
+        num_exponents=draw(st.integers(1, 7 // stride + 1)), stride=stride,
+        gamma=draw(st.sampled_from([1.0, 0.75, 1.3])),
         state_weight=draw(st.sampled_from([0.0, 0.3])), aggregate_weight=0.9, input_weight=0.1,
         gap_coefficients=draw(st.lists(st.sampled_from([0.0, 0.05, -0.2]), min_size=steps, max_size=steps)),
         gap_scales=scales(), gap_aggregate_scales=scales(),

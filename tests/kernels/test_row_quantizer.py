@@ -30,6 +30,15 @@ def test_a_range_on_a_threshold_keeps_the_smaller_exponent():
     assert exponents.tolist() == [0, 1]
 
 
+def test_exponents_two_apart():
+    # thresholds 3 and 12: ranges 3, 4, 12, 13 and 200 take 0, 2, 2, 4, 4; 13 / 16 -> 1, 200 / 16 is clipped to 3
+    quantizer = RowQuantizer(1.0, bits=2, num_exponents=3, stride=2)
+    x = torch.tensor([[0.0, 3.0], [0.0, 4.0], [0.0, 12.0], [0.0, 13.0], [0.0, 200.0]])
+    code, exponent = quantizer.quantize(x)
+    assert exponent.tolist() == [0, 2, 2, 4, 4]
+    assert code[:, 0].tolist() == [3, 1, 3, 1, 3]
+
+
 @given(st.integers(0, 2**31), st.sampled_from([1, 2, 4, 8]), st.integers(1, 8))
 def test_error_within_half_a_step_unless_clipped(seed, bits, num_exponents):
     x = torch.randn(20, 5, generator=torch.Generator().manual_seed(seed))
@@ -49,6 +58,8 @@ def test_error_within_half_a_step_unless_clipped(seed, bits, num_exponents):
         ({"scale": 1.0, "bits": 3}, "bits=3"),
         ({"scale": 1.0, "num_exponents": 9}, "1 to 8"),
         ({"scale": 1.0, "gamma": 0.0}, "gamma"),
+        ({"scale": 1.0, "stride": 3}, "stride=3"),
+        ({"scale": 1.0, "num_exponents": 4, "stride": 4}, "up to 7"),
     ],
 )
 def test_bad_constants_are_named(options, message):

@@ -56,11 +56,13 @@ typedef struct {
 } gnnq_linear_args;
 
 // A quantizer with one power-of-two exponent per row (propagation.h): R the row's range, n = 2^bits - 1,
-//   e = number of j in 0 ... max_exponent - 1 with threshold * 2^j < R;  q = rint(min(t * inverse * 2^-e, n));  q << e
+//   e = stride * (number of j >= 0 with threshold * 2^(stride * j) < R), at most max_exponent (a multiple of stride);
+//   q = rint(min(t * inverse * 2^-e, n));  q << e
 typedef struct {
   float scale;
   float inverse;    // 1 / scale
   float threshold;  // scale * n / gamma
+  int32_t stride;   // distance between neighbouring exponents: 1, 2 or 4
 } gnnq_row_quantizer;
 
 // K steps of quantised propagation (see ../propagation.py for the equations). Arrays of nodes are in node order; the
@@ -86,7 +88,7 @@ typedef struct {
   int64_t num_steps;
   int64_t max_degree;
   int32_t bits;
-  int32_t max_exponent;         // number of exponents - 1
+  int32_t max_exponent;         // largest shift: (number of exponents - 1) * stride
   int32_t num_threads;
   float state_weight;           // ch; 0: the term is left out
   float aggregate_weight;       // ca

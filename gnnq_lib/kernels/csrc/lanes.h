@@ -173,11 +173,13 @@ static inline int32_t float_bits(float x) {
 
 // One quantizer, its constants in every lane. `scale_sign` -1: values count downwards from the row's largest.
 struct RowQuantizer {
-  Lanes::I threshold_bits, scale_bits, inverse_bits, largest_shift;
+  Lanes::I threshold_bits, scale_bits, inverse_bits, largest_shift, whole_strides;
   Lanes::F top_code, magic;
   inline RowQuantizer(const gnnq_row_quantizer& q, int bits, int max_exponent, float scale_sign) {
-    // bits(R) - bits(threshold), rounded up to whole exponents, is the number of doublings that the row needs.
-    threshold_bits = Lanes::set_int(float_bits(q.threshold) - 0x7fffff);
+    // bits(R) - bits(threshold), rounded up to whole strides, is the number of doublings that the row needs.
+    const int32_t stride = q.stride << 23;
+    threshold_bits = Lanes::set_int(float_bits(q.threshold) - (stride - 1));
+    whole_strides = Lanes::set_int(0x7fffffff & ~(stride - 1));
     scale_bits = Lanes::set_int(float_bits(scale_sign * q.scale));
     inverse_bits = Lanes::set_int(float_bits(q.inverse));
     largest_shift = Lanes::set_int(max_exponent << 23);
@@ -187,7 +189,7 @@ struct RowQuantizer {
   // The row's exponent, as it stands in the bits of a float (shifted left by 23).
   inline Lanes::I shift_of(Lanes::F range) const {
     const Lanes::I over = Lanes::max_int(Lanes::sub_int(Lanes::bits(range), threshold_bits), Lanes::set_int(0));
-    return Lanes::min_int(Lanes::and_int(over, Lanes::set_int(0x7f800000)), largest_shift);
+    return Lanes::min_int(Lanes::and_int(over, whole_strides), largest_shift);
   }
   // rint(min(t / (scale 2^e), n)) for t >= 0. Multiplying by a power of two is exact, so its place does not matter.
   inline Lanes::F code(Lanes::F t, Lanes::I shift) const {
