@@ -56,8 +56,6 @@ def _check(model: DecoupledClassifier, graph: Graph) -> None:
         raise InputError(f"a model with {type(scheme).__name__} was given to pack; Smp and Appnp are accepted.")
     if isinstance(scheme, Smp) and scheme.use_multiplier and scheme.gap_term:
         raise InputError("SMP with gap_term=True was given to pack; gap_term=False is accepted.")
-    if model.propagation.features.stride != 1:
-        raise InputError("a model whose exponents are 2 apart was given to pack; set exponent_bits to 2 to pack it.")
     if graph.features.num_features != model.weight1.shape[0]:
         raise InputError(
             f"a graph of {graph.features.num_features} features was given for a model of {model.weight1.shape[0]}; "

@@ -50,7 +50,7 @@ class PackedHeader(BaseModel):
     scheme: Literal["smp", "appnp"]
     scheme_settings: dict[str, float | bool] = {}
     exponent_bits: Annotated[int, Field(ge=0, le=3)]
-    stride: Literal[1] = 1  # the kernels have no other yet
+    stride: Literal[1, 2, 4] = 1
     ratio: Annotated[float, Field(gt=0, le=1)] = 0.6
     hidden_exponent_bits: Annotated[int, Field(ge=0, le=3)] = 3
     hidden_ratio: Annotated[float, Field(gt=0, le=1)] = 0.8

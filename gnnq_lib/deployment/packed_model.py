@@ -152,6 +152,7 @@ class PackedModel:
             scales["updates"],
             num_exponents=2**header.exponent_bits,
             gamma=header.ratio,
+            stride=header.stride,
             state_weight=keep,
             aggregate_weight=spread,
             input_weight=inject,

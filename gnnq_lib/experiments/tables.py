@@ -34,6 +34,7 @@ TABLES = Path(__file__).parent / "yaml"
 RUNNERS = {
     "node_classification": "gnnq_lib.experiments.node_classification",
     "recommendation": "gnnq_lib.experiments.recommendation",
+    "packed_models": "gnnq_lib.deployment.table",
 }
 _KEYS = ("title", "runner", "base", "grid", "variants", "seeds")
 

@@ -37,6 +37,7 @@ def graphs() -> dict[str, Graph]:
         "csbm": Graph(csbm),
         "words": _binary(),
         "other words": _binary(seed=1, num_nodes=70),
+        "three classes": _binary(seed=2, classes=3),  # one bit per exponent, two octaves apart
     }
 
 

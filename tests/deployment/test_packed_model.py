@@ -21,7 +21,7 @@ def same(packed: PackedModel, graph, simulated: torch.Tensor) -> bool:
     return torch.equal(packed.logits(graph), simulated)
 
 
-WIDTHS = [(kind, bits) for kind in ("digits", "csbm", "words") for bits in (1, 2, 4, 8)]
+WIDTHS = [(kind, bits) for kind in ("digits", "csbm", "words", "three classes") for bits in (1, 2, 4, 8)]
 WIDTHS.remove(("csbm", 1))  # features of either sign need 2 bits
 
 
@@ -40,10 +40,15 @@ def test_every_depth(layers, graphs, make_model):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=["appnp", "keeps its state", "corrected"])
-@pytest.mark.parametrize("kind", ["digits", "words"])
+@pytest.mark.parametrize("kind", ["digits", "words", "three classes"])
 def test_every_scheme(scheme, kind, graphs, make_model):
     graph, model = graphs[kind], make_model(kind, scheme=scheme)
     assert same(freeze(model, graph), graph, evaluate(model, graph))
+
+
+def test_three_classes_have_exponents_two_octaves_apart(graphs, make_model):
+    header = freeze(make_model("three classes"), graphs["three classes"]).header
+    assert (header.exponent_bits, header.stride) == (1, 2)
 
 
 def test_the_multiplier_is_at_work(graphs, make_model):
