@@ -167,7 +167,7 @@ def compare(packed: Tensor, simulated: Tensor) -> tuple[float, int]:
     """Largest difference of two sets of logits, and number of rows whose largest entry is elsewhere.
 
     Example:
-        >>> compare(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.5]]))
+        >>> import torch; compare(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.5]]))
         (1.5, 1)
     """
     others = int((packed.argmax(dim=1) != simulated.argmax(dim=1)).sum())
