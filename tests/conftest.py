@@ -6,10 +6,12 @@ import os
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 from gnnq_lib.errors import InputError
 
 _DATA = os.environ.get("GNNQ_DATA")
+torch.set_num_threads(1)  # tests run in parallel processes; threads that wait for each other slow all of them down
 
 
 @pytest.fixture(autouse=True)

@@ -78,7 +78,7 @@ def run_all(
     report = RunReport(taken=len(wanted) - len(todo))
     if report.taken:
         say(f"{report.taken} of {len(wanted)} runs taken from {store.path.name}, {len(todo)} to do")
-    outcomes = _here(todo, run_one) if jobs == 1 or len(todo) == 1 else _in_processes(todo, run_one, jobs)
+    outcomes = _here(todo, run_one) if jobs == 1 or len(todo) <= 1 else _in_processes(todo, run_one, jobs)
     # disable=None: a bar in a terminal only, so that logs and notebooks stay free of it
     for key, outcome in tqdm(outcomes, total=len(todo), unit="run", disable=None):
         if outcome.error:

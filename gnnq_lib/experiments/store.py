@@ -275,7 +275,7 @@ def _parse(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     if not lines[0].endswith("\n"):
         return [], lines
     if not {"value", "config_key"} <= set(header):
-        raise InputError(f"{path} is no results file: its header is {lines[0].strip()!r}; the columns are in COLUMNS")
+        raise InputError(f"{path} is no results file: its first line is not the header {','.join(COLUMNS)!r}.")
     rows, broken = [], []
     for line in lines[1:]:
         cells = next(csv.reader([line]), [])

@@ -62,6 +62,13 @@ def test_one_job_runs_here_and_resumes(toy, store):
     assert squares(store) == [0, 1, 4, 9]
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_all_done_is_no_work(toy, store, jobs):
+    run_all(configs(toy), toy.run_one, store)
+    report = run_all(configs(toy), toy.run_one, store, jobs=jobs, say=lambda _: None)
+    assert (report.computed, report.taken) == (0, 4)
+
+
 def test_duplicates_run_once(toy, store):
     assert run_all(configs(toy)[:1] * 3, toy.run_one, store).computed == 1
 
