@@ -30,6 +30,21 @@ struct Lanes {
   static inline I max_int(I a, I b) { return _mm512_max_epi32(a, b); }
   static inline I min_int(I a, I b) { return _mm512_min_epi32(a, b); }
   static inline I and_int(I a, I b) { return _mm512_and_si512(a, b); }
+  static inline I or_int(I a, I b) { return _mm512_or_si512(a, b); }
+  template <int N> static inline I shift_left_by(I a) { return _mm512_slli_epi32(a, N); }
+  template <int N> static inline I shift_right_by(I a) { return _mm512_srli_epi32(a, N); }
+  static inline I load_int(const uint32_t* p) { return _mm512_loadu_si512(p); }
+  static inline void store_int(uint32_t* p, I x) { _mm512_storeu_si512(p, x); }
+  static inline void deinterleave(I a, I b, I& even, I& odd) {
+    const I first = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    even = _mm512_permutex2var_epi32(a, first, b);
+    odd = _mm512_permutex2var_epi32(a, _mm512_add_epi32(first, _mm512_set1_epi32(1)), b);
+  }
+  static inline void interleave(I even, I odd, I& a, I& b) {
+    const I first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    a = _mm512_permutex2var_epi32(even, first, odd);
+    b = _mm512_permutex2var_epi32(even, _mm512_add_epi32(first, _mm512_set1_epi32(8)), odd);
+  }
   static inline I exponent_of(I shifted) { return _mm512_srli_epi32(shifted, 23); }
   static inline I shift_left(I a, I counts) { return _mm512_sllv_epi32(a, counts); }
   static inline I bits(F x) { return _mm512_castps_si512(x); }
@@ -46,13 +61,6 @@ struct Lanes {
   static inline I load_state(const uint32_t* p) { return _mm512_loadu_si512(p); }
   static inline void store_state(uint16_t* p, I x) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(x)); }
   static inline void store_state(uint32_t* p, I x) { _mm512_storeu_si512(p, x); }
-  // One number per group of `lanes` lanes, from consecutive memory.
-  static inline F spread(const float* p, int lanes) {
-    if (lanes == 16) return _mm512_set1_ps(*p);
-    if (lanes == 8) return _mm512_insertf32x8(_mm512_set1_ps(p[0]), _mm256_set1_ps(p[1]), 1);
-    const __m512i groups = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    return _mm512_permutexvar_ps(groups, _mm512_castps128_ps512(_mm_loadu_ps(p)));
-  }
 };
 #elif defined(GNNQ_BUILD_AVX2)
 struct Lanes {
@@ -86,6 +94,21 @@ struct Lanes {
   static inline I max_int(I a, I b) { return _mm256_max_epi32(a, b); }
   static inline I min_int(I a, I b) { return _mm256_min_epi32(a, b); }
   static inline I and_int(I a, I b) { return _mm256_and_si256(a, b); }
+  static inline I or_int(I a, I b) { return _mm256_or_si256(a, b); }
+  template <int N> static inline I shift_left_by(I a) { return _mm256_slli_epi32(a, N); }
+  template <int N> static inline I shift_right_by(I a) { return _mm256_srli_epi32(a, N); }
+  static inline I load_int(const uint32_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
+  static inline void store_int(uint32_t* p, I x) { _mm256_storeu_si256((__m256i*)p, x); }
+  static inline void deinterleave(I a, I b, I& even, I& odd) {
+    const F evens = _mm256_shuffle_ps(from_bits(a), from_bits(b), 0x88), odds = _mm256_shuffle_ps(from_bits(a), from_bits(b), 0xdd);
+    even = _mm256_permute4x64_epi64(bits(evens), 0xd8);
+    odd = _mm256_permute4x64_epi64(bits(odds), 0xd8);
+  }
+  static inline void interleave(I even, I odd, I& a, I& b) {
+    const I low = _mm256_unpacklo_epi32(even, odd), high = _mm256_unpackhi_epi32(even, odd);
+    a = _mm256_permute2x128_si256(low, high, 0x20);
+    b = _mm256_permute2x128_si256(low, high, 0x31);
+  }
   static inline I exponent_of(I shifted) { return _mm256_srli_epi32(shifted, 23); }
   static inline I shift_left(I a, I counts) { return _mm256_sllv_epi32(a, counts); }
   static inline I bits(F x) { return _mm256_castps_si256(x); }
@@ -104,16 +127,13 @@ struct Lanes {
     _mm_storeu_si128((__m128i*)p, _mm256_castsi256_si128(packed));
   }
   static inline void store_state(uint32_t* p, I x) { _mm256_storeu_si256((__m256i*)p, x); }
-  static inline F spread(const float* p, int lanes) {
-    if (lanes == 8) return _mm256_set1_ps(*p);
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_set1_ps(p[0])), _mm_set1_ps(p[1]), 1);
-  }
 };
 #else
 struct Lanes {
   static constexpr int kWidth = 4;
   typedef float F __attribute__((vector_size(16)));
   typedef int32_t I __attribute__((vector_size(16)));
+  typedef uint32_t Unsigned __attribute__((vector_size(16)));
   typedef I Mask;
   static inline Mask first(int n) { return I{0, 1, 2, 3} < n; }
   static inline F set(float x) { return F{x, x, x, x}; }
@@ -146,6 +166,19 @@ struct Lanes {
   static inline I max_int(I a, I b) { const I m = a > b; return (m & a) | (~m & b); }
   static inline I min_int(I a, I b) { const I m = a < b; return (m & a) | (~m & b); }
   static inline I and_int(I a, I b) { return a & b; }
+  static inline I or_int(I a, I b) { return a | b; }
+  template <int N> static inline I shift_left_by(I a) { return a << N; }
+  template <int N> static inline I shift_right_by(I a) { return (I)((Unsigned)a >> N); }
+  static inline I load_int(const uint32_t* p) { I x; memcpy(&x, p, 16); return x; }
+  static inline void store_int(uint32_t* p, I x) { memcpy(p, &x, 16); }
+  static inline void deinterleave(I a, I b, I& even, I& odd) {
+    even = I{a[0], a[2], b[0], b[2]};
+    odd = I{a[1], a[3], b[1], b[3]};
+  }
+  static inline void interleave(I even, I odd, I& a, I& b) {
+    a = I{even[0], odd[0], even[1], odd[1]};
+    b = I{even[2], odd[2], even[3], odd[3]};
+  }
   static inline I exponent_of(I shifted) { return shifted >> 23; }
   static inline I shift_left(I a, I counts) { return a << counts; }
   static inline I bits(F x) { return (I)x; }
@@ -161,7 +194,6 @@ struct Lanes {
     for (int l = 0; l < 4; ++l) p[l] = (uint16_t)x[l];
   }
   static inline void store_state(uint32_t* p, I x) { memcpy(p, &x, 16); }
-  static inline F spread(const float* p, int) { return set(*p); }
 };
 #endif
 
@@ -191,28 +223,18 @@ struct RowQuantizer {
     const Lanes::I over = Lanes::max_int(Lanes::sub_int(Lanes::bits(range), threshold_bits), Lanes::set_int(0));
     return Lanes::min_int(Lanes::and_int(over, whole_strides), largest_shift);
   }
-  // rint(min(t / (scale 2^e), n)) for t >= 0. Multiplying by a power of two is exact, so its place does not matter.
-  inline Lanes::F code(Lanes::F t, Lanes::I shift) const {
-    const Lanes::F factor = Lanes::from_bits(Lanes::sub_int(inverse_bits, shift));
-    const Lanes::F u = Lanes::min(Lanes::mul(t, factor), top_code);
-    return Lanes::sub(Lanes::add(u, magic), magic);
+  // 1 / (scale 2^e) and +-scale 2^e. Multiplying by a power of two is exact, so its place does not matter.
+  inline Lanes::F factor_of(Lanes::I shift) const { return Lanes::from_bits(Lanes::sub_int(inverse_bits, shift)); }
+  inline Lanes::F step_of(Lanes::I shift) const { return Lanes::from_bits(Lanes::add_int(scale_bits, shift)); }
+  // 2^23 + rint(min(t / (scale 2^e), n)) for t >= 0: the code stands in the low bits.
+  inline Lanes::F raised_code(Lanes::F t, Lanes::F factor) const {
+    return Lanes::add(Lanes::min(Lanes::mul(t, factor), top_code), magic);
   }
-  // The value that a code stands for: +-(q << e) * scale.
-  inline Lanes::F value(Lanes::F code, Lanes::I shift) const {
-    return Lanes::mul(code, Lanes::from_bits(Lanes::add_int(scale_bits, shift)));
-  }
-  inline Lanes::I shifted_code(Lanes::F code, Lanes::I shift) const {
-    return Lanes::shift_left(Lanes::to_int(code), Lanes::exponent_of(shift));
-  }
+  inline Lanes::F code(Lanes::F t, Lanes::F factor) const { return Lanes::sub(raised_code(t, factor), magic); }
 };
 
 // Largest over each group of `lanes` lanes, in all lanes of the group.
 static inline Lanes::F group_max(Lanes::F x, int lanes) {
   for (int distance = 1; distance < lanes; distance *= 2) x = Lanes::max(x, Lanes::swap(x, distance));
-  return x;
-}
-
-static inline Lanes::F group_min(Lanes::F x, int lanes) {
-  for (int distance = 1; distance < lanes; distance *= 2) x = Lanes::min(x, Lanes::swap(x, distance));
   return x;
 }

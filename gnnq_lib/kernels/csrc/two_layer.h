@@ -91,8 +91,9 @@ static inline int32_t quantize_hidden(const TwoLayerPlan& plan, const RowQuantiz
     top = Lanes::max(top, x);
   }
   const Lanes::I shift = q.shift_of(group_max(top, W));
+  const Lanes::F factor = q.factor_of(shift);
   for (int64_t k = 0; k < plan.width; k += W) {
-    Lanes::store_codes(codes + k, Lanes::to_int(q.code(Lanes::load(hidden + k), shift)));
+    Lanes::store_codes(codes + k, Lanes::to_int(q.code(Lanes::load(hidden + k), factor)));
   }
   int32_t exponent[W];
   memcpy(exponent, &shift, sizeof(exponent));
