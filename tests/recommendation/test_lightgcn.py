@@ -1,0 +1,110 @@
+"""LightGCN: propagation against dense algebra and PyG, gradients, loss, bad input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch_geometric.nn.models import LightGCN as PygLightGCN
+
+from gnnq_lib.datasets.interactions import UserItems
+from gnnq_lib.errors import InputError
+from gnnq_lib.recommendation.bipartite import BipartiteGraph
+from gnnq_lib.recommendation.lightgcn import LightGCN, bpr, check_teacher, initial_table, row_penalty
+
+
+def dense(pairs: UserItems) -> torch.Tensor:
+    """A_hat as a dense float64 matrix."""
+    size = pairs.num_users + pairs.num_items
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    matrix[torch.tensor(pairs.users), torch.tensor(pairs.items) + pairs.num_users] = 1
+    matrix = matrix + matrix.T
+    scale = matrix.sum(dim=1).clamp(min=1).rsqrt()
+    return scale[:, None] * matrix * scale
+
+
+def test_a_hat_by_hand(tiny):
+    hat = BipartiteGraph(tiny).normalised(torch.eye(8))
+    assert torch.allclose(hat.double(), dense(tiny), atol=1e-7)
+    assert hat[0, 4].item() == pytest.approx(1 / 2**0.5) and hat[0, 5].item() == pytest.approx(1 / 6**0.5)
+    assert not hat[3].any() and not hat[7].any()
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 3])
+def test_mean_of_powers(tiny, num_layers):
+    x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+    hat, wanted = dense(tiny), x.double()
+    for layer in range(1, num_layers + 1):
+        wanted = wanted + torch.linalg.matrix_power(hat, layer) @ x.double()
+    found = BipartiteGraph(tiny).mean_of_powers(x, num_layers)
+    assert torch.allclose(found.double(), wanted / (num_layers + 1), atol=1e-6)
+    layers = BipartiteGraph(tiny).powers(x, num_layers)
+    assert len(layers) == num_layers + 1 and torch.allclose(sum(layers) / len(layers), found, atol=1e-6)
+
+
+def test_gradients_are_the_transposed_products(tiny):
+    graph = BipartiteGraph(tiny)
+    x = torch.randn(8, 2, requires_grad=True)
+    weight = torch.randn(8, 2)
+    (graph.mean_of_powers(x, 2) * weight).sum().backward()
+    hat = dense(tiny).float()
+    assert torch.allclose(x.grad, (weight + hat @ weight + hat @ hat @ weight) / 3, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_embeddings_equal_torch_geometric(split, graph, num_layers):
+    ours = LightGCN(graph, dim=16, num_layers=num_layers, seed=3)
+    peer = PygLightGCN(graph.num_nodes, embedding_dim=16, num_layers=num_layers)
+    with torch.no_grad():
+        peer.embedding.weight.copy_(ours.embedding)
+    users, items = torch.tensor(split.train.users), torch.tensor(split.train.items) + graph.num_users
+    edges = torch.stack([torch.cat([users, items]), torch.cat([items, users])])
+    assert torch.allclose(ours(), peer.get_embedding(edges), atol=1e-6)
+
+
+def test_bpr_and_penalty_by_hand():
+    rows = torch.tensor([[1.0, 0.0], [2.0, 5.0], [0.5, 1.0]])
+    assert bpr(rows).item() == pytest.approx(torch.nn.functional.softplus(torch.tensor(-1.5)).item())
+    table = torch.tensor([[1.0], [2.0], [3.0]])
+    assert row_penalty(table, torch.tensor([0, 1, 2]), 0.1).item() == pytest.approx(0.05 * (1 + 4 + 9))
+    assert row_penalty(table, torch.tensor([0, 1, 2]), 0.0).item() == 0
+
+
+def test_loss_is_made_of_both(graph):
+    model = LightGCN(graph, dim=4)
+    batch = [torch.tensor(part) for part in ([0, 1], [2, 3], [4, 5])]
+    nodes = model.batch_nodes(*batch)
+    final = model()
+    wanted = bpr(final[nodes]) + 0.01 / 2 * model.embedding[nodes].square().sum() / 2
+    assert model.loss(*batch, 0.01).item() == pytest.approx(wanted.item())
+
+
+def test_scores_are_inner_products(graph):
+    users, items = LightGCN(graph, dim=4).score_tables()
+    assert users.shape == (60, 4) and items.shape == (50, 4)
+
+
+@pytest.mark.parametrize("value", [0, -1, 5000, 2.5, True])
+def test_dim_out_of_range(graph, value):
+    with pytest.raises(InputError, match="dim="):
+        LightGCN(graph, dim=value)
+
+
+@pytest.mark.parametrize("value", [-1, 17, 1.0, True])
+def test_num_layers_out_of_range(graph, value):
+    with pytest.raises(InputError, match="num_layers="):
+        LightGCN(graph, num_layers=value)
+
+
+def test_teachers_that_do_not_fit(graph):
+    good = initial_table(graph, 8, seed=0)
+    assert torch.equal(LightGCN(graph, 8, table=good).embedding, good)
+    faults = {
+        "holds NaN": torch.where(good > 0.3, torch.nan, good),
+        r"shape \(110, 8\) given; \(110, 4\)": good,
+        r"shape \(109, 8\) given": good[1:],
+        "given as torch.int64": good.long(),
+        "given as list": good.tolist(),
+    }
+    for fault, table in faults.items():
+        with pytest.raises(InputError, match=fault):
+            check_teacher(table, graph, 4 if "110, 4" in fault else None)

@@ -1,0 +1,57 @@
+"""Triplets: every positive once, negatives never a positive and uniform."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gnnq_lib.datasets.interactions import UserItems
+from gnnq_lib.errors import InputError
+from gnnq_lib.recommendation.sampling import TripletSampler
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1))
+def test_negatives_are_never_positives(interactions):
+    users, items = zip(*interactions)
+    pairs = UserItems(users, items, 4, 6)
+    full = set((pairs.counts == 6).nonzero()[0].tolist())
+    if set(users) <= full:
+        with pytest.raises(InputError, match="none of a user who lacks an item"):
+            TripletSampler(pairs, 4, seed=0)
+        return
+    sampler = TripletSampler(pairs, 4, seed=0)
+    seen = []
+    for epoch in range(3):
+        for batch in sampler.epoch(epoch):
+            for user, positive, negative in zip(*[part.tolist() for part in batch]):
+                assert (user, positive) in interactions and (user, negative) not in interactions
+                assert 0 <= negative < 6
+                seen.append((epoch, user, positive))
+    assert len(seen) == len(set(seen)) == 3 * sum(user not in full for user, _ in interactions)
+
+
+def test_negatives_are_uniform_over_the_free_items():
+    pairs = UserItems([0, 0, 0, 1], [0, 3, 4, 2], 2, 7)
+    sampler = TripletSampler(pairs, 8, seed=0)
+    drawn = sampler.negatives(torch.zeros(40_000, dtype=torch.long), torch.Generator().manual_seed(1))
+    shares = torch.bincount(drawn, minlength=7) / 40_000
+    assert shares[[0, 3, 4]].tolist() == [0, 0, 0]
+    assert torch.allclose(shares[[1, 2, 5, 6]], torch.tensor(0.25), atol=0.01)
+
+
+def test_epochs_repeat_and_differ(split):
+    sampler = TripletSampler(split.train, 64, seed=5)
+    first, again, other = (
+        torch.cat([torch.stack(batch) for batch in sampler.epoch(number)], 1) for number in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert sampler.num_batches == -(-len(split.train) // 64)
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.0, True])
+def test_batch_size_out_of_range(split, size):
+    with pytest.raises(InputError, match="batch_size="):
+        TripletSampler(split.train, size, seed=0)
