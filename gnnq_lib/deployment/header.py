@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.propagation import Appnp, Scheme, Smp
@@ -102,23 +102,3 @@ class PackedHeader(BaseModel):
         if self.feature_kind != "binary":
             tensors["column_scale"] = (torch.float32, (f,))
         return tensors
-
-
-def parse_header(text: str) -> PackedHeader:
-    """Read a header from JSON.
-
-    Raises:
-        InputError: the first field that is missing, unknown or out of range.
-
-    Example:
-        >>> parse_header('{"bits": 3}')
-        Traceback (most recent call last):
-        gnnq_lib.errors.InputError: the header's dataset is not acceptable: Field required.
-    """
-    try:
-        return PackedHeader.model_validate_json(text)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(map(str, fault["loc"]))
-        message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-        raise InputError(f"the header{chr(39) + 's ' + name if name else ''} is not acceptable: {message}.") from None

@@ -27,6 +27,7 @@ from gnnq_lib.models.features import FeatureMatrix
 from gnnq_lib.propagation import Coordinates, PropagationQuantizers, Route, Smp, Trajectory
 from gnnq_lib.quantizers import NodePowerOfTwo
 from gnnq_lib.quantizers.packing import PackedCodes
+from gnnq_lib.tensor_files import check_tensors
 
 _LARGEST_ENTRY = 127  # of a stored feature in one int8
 
@@ -67,18 +68,7 @@ class PackedModel:
     tensors: dict[str, Tensor]
 
     def __post_init__(self) -> None:
-        layout = self.header.layout()
-        for name in sorted(self.tensors.keys() - layout.keys()):
-            raise InputError(f"tensor {name} is not one of this model's; {', '.join(layout)} are accepted.")
-        for name, (dtype, shape) in layout.items():
-            if name not in self.tensors:
-                raise InputError(f"tensor {name} is missing; {', '.join(layout)} are needed.")
-            tensor = self.tensors[name]
-            if tensor.dtype != dtype or tensor.shape != shape:
-                given = f"{tensor.dtype} {tuple(tensor.shape)}"
-                raise InputError(f"tensor {name} is {given}; {dtype} {shape} is accepted.")
-            if dtype == torch.float32 and not bool(torch.isfinite(tensor).all()):
-                raise InputError(f"tensor {name} holds NaN or infinity; finite numbers are accepted.")
+        check_tensors(self.tensors, self.header.layout())
         self._check_positive("scales", self.tensors["scales"])
         self._check_positive("column_scale", self.tensors.get("column_scale", torch.ones(1)))
         # The kernels' own checks of scales and sums, now rather than at the first call.

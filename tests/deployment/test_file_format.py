@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from gnnq_lib.deployment import PackedModel, freeze, load_packed, save_packed
-from gnnq_lib.deployment.file_format import FORMAT, _digest
+from gnnq_lib.deployment.file_format import FORMAT
 from gnnq_lib.errors import InputError
 from gnnq_lib.propagation import Smp
 
@@ -36,7 +36,7 @@ def forge(path, change=None, header=None, **metadata):
         change(tensors)
     if header is not None:
         known["header"] = json.dumps({**json.loads(known["header"]), **header})
-    known["sha256"] = _digest(known["header"], tensors)
+    known["sha256"] = FORMAT.digest(known["header"], tensors)
     path.write_bytes(save(tensors, {**known, **metadata}))
 
 
@@ -181,7 +181,7 @@ def test_headers_that_do_not_fit(header, reason, path, refuses):
 def test_a_header_that_is_no_json(path, refuses):
     data = path.read_bytes()
     tensors = load(data)
-    metadata = {"format": FORMAT, "version": "1", "header": "{", "sha256": _digest("{", tensors)}
+    metadata = {"format": FORMAT.name, "version": "1", "header": "{", "sha256": FORMAT.digest("{", tensors)}
     path.write_bytes(save(tensors, metadata))
     with refuses("the header is not acceptable: Invalid JSON"):
         load_packed(path)
