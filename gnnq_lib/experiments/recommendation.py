@@ -1,0 +1,392 @@
+"""Recommendation runs: a typed config in, a trained recommender and its measurements out (paper B)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from filelock import FileLock
+from pydantic import Field, ValidationInfo, field_validator
+from torch import Tensor
+
+from gnnq_lib.datasets.interactions import Protocol, RatingSplit, split_interactions
+from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS, load_interactions
+from gnnq_lib.errors import InputError
+from gnnq_lib.experiments.config import ExperimentConfig, config_key, make_config
+from gnnq_lib.experiments.store import Measurement, ResultsStore
+from gnnq_lib.files import atomic_write
+from gnnq_lib.paths import cache_dir
+from gnnq_lib.recommendation.baselines import LsqTable, N2uqTable, PostTraining
+from gnnq_lib.recommendation.bigear import Bigear
+from gnnq_lib.recommendation.bipartite import BipartiteGraph
+from gnnq_lib.recommendation.gnaq import Gnaq, GnaqAsReleased, GnaqOptions, LowBitRecommender
+from gnnq_lib.recommendation.levels import PLACEMENTS
+from gnnq_lib.recommendation.lightgcn import LightGCN, Recommender, initial_table
+from gnnq_lib.recommendation.training import TrainHistory, TrainOptions, evaluate, train
+
+METHODS = (
+    "fp32", "gnaq", "gnaq_as_released", "post_training_tensor", "post_training_node", "lsq", "n2uq", "bigear"
+)  # fmt: skip
+UNTRAINED = ("post_training_tensor", "post_training_node")
+KS = (10, 20)
+
+# Full precision per data set, chosen by validation NDCG@20 (`gnnq run rec_search_fp32`). Other sets use the defaults.
+FP32_RECIPE = {"epochs": 400, "batch_size": 2048, "lr": 5e-3, "l2": 1e-4, "eval_every": 5, "patience": 8}
+FP32_RECIPES: dict[str, dict] = {
+    "ml-1m": {"batch_size": 8192, "epochs": 300},
+    "gowalla": {"batch_size": 8192, "epochs": 600},
+    "yelp2018": {"batch_size": 8192, "epochs": 600},
+    "amazon-book-kgat": {"batch_size": 8192, "epochs": 600},
+    "power-law": {"batch_size": 512, "epochs": 40},
+}
+# Every low-bit method has the same budget on top of the teacher's.
+LOW_BIT_RECIPE = {"epochs": 60, "lr": 1e-3, "l2": 1e-4, "eval_every": 2, "patience": 8}
+LOW_BIT_RECIPES: dict[str, dict] = {"power-law": {"epochs": 20}}
+
+
+class Config(ExperimentConfig):
+    """Everything that decides a run; the defaults train 2-bit GNAQ on LastFM from a full-precision teacher.
+
+    Attributes:
+        dataset: see `load_interactions`; a folder path is accepted.
+        protocol, split_seed, share: see `split_interactions`.
+        method: full precision, GNAQ (default and as released), or a baseline; see `recommendation`.
+        bits: 1 to 4; 32 for fp32, 1 for bigear.
+        dim, num_layers: D and L.
+        start: "teacher": from the full-precision table trained on the same split; "random": N(0, 0.1). fp32 with
+            "teacher" trains the teacher on with the low-bit methods' budget.
+        epochs, batch_size, lr, l2, schedule, eval_every, patience: see `TrainOptions`; None takes the recipe's value.
+        teacher_epochs: at most so many for the teacher; None: the recipe's.
+        refit: fp32 only: train once more on training and validation part together, for the best number of epochs.
+        node_aware, placement, refine_steps, refine_rate, gradient, neighbour_share, level_rate, anchor: see
+            `GnaqOptions`; placement also for post-training.
+        update_every, tanh, linear_head: GNAQ, both forms; None: 1, no, no; as released: 1, yes, yes.
+        level_bits: 32, or 16: levels rounded to 16 bits after training.
+        distillation: bigear's.
+        device: "cpu" or "cuda".
+
+    Example:
+        >>> make_config(Config, {"experiment": "demo", "bits": 2}).method
+        'gnaq'
+    """
+
+    dataset: str = "lastfm"
+    protocol: Protocol = "lightgcn"
+    split_seed: int = Field(default=0, ge=0)
+    share: float = Field(default=0.1, gt=0, lt=1)
+    model: Literal["lightgcn"] = "lightgcn"
+    method: Literal[METHODS] = "gnaq"  # type: ignore[valid-type]
+    bits: int = Field(default=2, validate_default=True)
+    dim: int = Field(default=64, ge=1, le=4096)
+    num_layers: int = Field(default=3, ge=0, le=16)
+    start: Literal["teacher", "random"] = "teacher"
+    epochs: int | None = Field(default=None, ge=0)
+    batch_size: int | None = Field(default=None, ge=1)
+    lr: float | None = Field(default=None, gt=0)
+    l2: float | None = Field(default=None, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    eval_every: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=0)
+    teacher_epochs: int | None = Field(default=None, ge=1)
+    refit: bool = False
+    node_aware: bool = True
+    placement: Literal[PLACEMENTS] = "lloyd"  # type: ignore[valid-type]
+    refine_steps: int = Field(default=GnaqOptions.refine_steps, ge=0)
+    refine_rate: float = Field(default=GnaqOptions.refine_rate, gt=0)
+    gradient: Literal["graph", "straight_through", "levels"] = GnaqOptions.gradient
+    neighbour_share: float = Field(default=GnaqOptions.neighbour_share, ge=0, le=1)
+    level_rate: float = Field(default=GnaqOptions.level_rate, ge=0)
+    anchor: float = Field(default=GnaqOptions.anchor, ge=0)
+    update_every: int = Field(default=1, ge=0)
+    tanh: bool | None = None
+    linear_head: bool | None = None
+    level_bits: Literal[16, 32] = 32
+    distillation: float = Field(default=1.0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    @field_validator("bits")
+    @classmethod
+    def _bits(cls, bits: int, info: ValidationInfo) -> int:
+        method = info.data.get("method")
+        accepted = {"fp32": (32,), "bigear": (1,), "lsq": (2, 3, 4)}.get(method, (1, 2, 3, 4))
+        if bits not in accepted:
+            raise ValueError(f"{' or '.join(map(str, accepted))} is accepted for method {method!r}")
+        return bits
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, device: str) -> str:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("there is no CUDA device here; 'cpu' is accepted")
+        return device
+
+
+@dataclass
+class TrainedRecommender:
+    """A run's outcome.
+
+    Attributes:
+        config: resolved.
+        model: with the best validation epoch's parameters.
+        split: the data it was trained and chosen on.
+        history: of its training; of the teacher's for post-training.
+        seconds: of its own training, evaluations included; the teacher's not.
+        teacher_seconds: of the teacher's training, whenever that was.
+    """
+
+    config: Config
+    model: Recommender
+    split: RatingSplit
+    history: TrainHistory
+    seconds: float
+    teacher_seconds: float = 0.0
+
+
+def resolve(config: Config) -> Config:
+    """Fill every None from the recipe for the data set and method."""
+    recipe = {**FP32_RECIPE, **FP32_RECIPES.get(config.dataset, {})}
+    if not is_teacher(config):
+        recipe.update({**LOW_BIT_RECIPE, **LOW_BIT_RECIPES.get(config.dataset, {})})
+        if config.start == "random":
+            recipe.update(epochs=FP32_RECIPE["epochs"], lr=FP32_RECIPE["lr"])
+    released = config.method == "gnaq_as_released"
+    recipe.update(tanh=released, linear_head=released)
+    missing = {name: value for name, value in recipe.items() if getattr(config, name) is None}
+    return config.model_copy(update=missing)
+
+
+def is_teacher(config: Config) -> bool:
+    """Whether a config describes full precision trained from a random start."""
+    return config.method == "fp32" and config.start == "random"
+
+
+def teacher_config(config: Config) -> Config:
+    """The full-precision run that a run starts from."""
+    keep = ("profile", "seed", "dataset", "protocol", "split_seed", "share", "dim", "num_layers", "device")
+    values = {name: getattr(config, name) for name in keep}
+    values.update(experiment="teacher", method="fp32", bits=32, start="random", epochs=config.teacher_epochs)
+    return resolve(make_config(Config, values))
+
+
+def load_split(dataset: str, protocol: Protocol = "lightgcn", split_seed: int = 0, share: float = 0.1) -> RatingSplit:
+    """The split of a config, kept in memory for the next run of this process.
+
+    Example:
+        >>> load_split("power-law").train.num_users
+        400
+    """
+    return _load_split(dataset, protocol, split_seed, share)
+
+
+@lru_cache(maxsize=2)
+def _load_split(dataset: str, protocol: Protocol, split_seed: int, share: float) -> RatingSplit:
+    if dataset not in INTERACTION_SETS and not Path(dataset).is_dir():
+        load_interactions(dataset)  # raises, naming what is accepted
+    return split_interactions(load_interactions(dataset, seed=split_seed), protocol, split_seed, share)
+
+
+def train_recommender(
+    config: Config, store: ResultsStore | None = None, say: Callable[[str], object] | None = None
+) -> TrainedRecommender:
+    """Train one recommender as its config says; with a store, write its measurements there.
+
+    Full-precision runs from a random start are kept in the cache folder (`recommendation/`, by their settings, without
+    the experiment's name), since many runs start from the same teacher; they write checkpoints there and resume.
+
+    Args:
+        config: resolved or not.
+        store: takes one row per measurement.
+        say: takes lines of progress.
+
+    Raises:
+        InputError: settings that do not go together; faults of the data.
+        DataUnavailableError: data that could not be had.
+
+    Example:
+        >>> tiny = make_config(Config, {"experiment": "demo", "dataset": "power-law", "teacher_epochs": 2, "epochs": 1})
+        >>> train_recommender(tiny).model.low_bit_table().bits
+        2
+    """
+    config = resolve(config)
+    began = time.perf_counter()
+    split = load_split(config.dataset, config.protocol, config.split_seed, config.share)
+    if config.refit and not is_teacher(config):
+        raise InputError("refit is for method='fp32' with start='random'; leave it out or change these")
+    trained = _full_precision(config, split, say) if is_teacher(config) else _low_bit(config, split, say)
+    if store is not None:
+        store.append(config, measurements(trained), time.perf_counter() - began)
+    return trained
+
+
+def run_one(config: Config) -> list[Measurement]:
+    """Train, evaluate on the test part, and return the measurements."""
+    return measurements(train_recommender(config))
+
+
+def measurements(trained: TrainedRecommender) -> list[Measurement]:
+    """Test and validation metrics, times and size of a trained recommender."""
+    config, split = trained.config, trained.split
+    values = trained.model.graph.num_nodes * config.dim
+    size = model_bytes(trained.model, config)
+    common = {
+        "bits_per_value": 8 * size / values,
+        "source": split.data.source,
+        "split": f"{config.protocol} {config.split_seed}",
+    }
+    scored = split.with_validation_in_training() if config.refit else split
+    ks = [k for k in KS if k <= split.data.num_items]
+    rows = [
+        Measurement(name, value, "", **common) for name, value in evaluate(trained.model, scored, "test", ks).items()
+    ]
+    if not config.refit:
+        found = evaluate(trained.model, split, "val", ks)
+        rows += [Measurement(f"val_{name}", value, "", **common) for name, value in found.items()]
+    history = trained.history
+    return [
+        *rows,
+        Measurement("best_epoch", history.best_epoch, "epoch", **common),
+        Measurement("epochs", len(history.loss), "epoch", **common),
+        Measurement("seconds_per_epoch", history.seconds_per_epoch, "s", **common),
+        Measurement("train_seconds", trained.seconds, "s", **common),
+        Measurement("teacher_seconds", trained.teacher_seconds, "s", **common),
+        Measurement("model_bytes", size, "bytes", **common),
+    ]
+
+
+def model_bytes(model: Recommender, config: Config) -> float:
+    """Bytes of what is stored: codes and levels, or the FP32 table; an item bias counts at 32 bits."""
+    if isinstance(model, Bigear):
+        return model.num_bytes(config.level_bits)
+    if isinstance(model, LowBitRecommender):
+        bias = model.item_bias()
+        return model.low_bit_table().num_bytes(config.level_bits) + (0 if bias is None else 4 * bias.numel())
+    return 4 * sum(part.numel() for part in model.parameters())
+
+
+def build_model(
+    config: Config, graph: BipartiteGraph, start: Tensor, say: Callable[[str], object] | None = None
+) -> Recommender:
+    """The untrained model of a resolved config.
+
+    Args:
+        config: resolved.
+        graph: of the training part.
+        start: teacher's table, or a random one.
+        say: takes lines of progress.
+    """
+    layers = config.num_layers
+    if config.method == "fp32":
+        return LightGCN(graph, config.dim, layers, table=start)
+    if config.method == "gnaq":
+        names = ("bits", "node_aware", "placement", "refine_steps", "refine_rate", "gradient", "neighbour_share",
+                 "level_rate", "update_every", "anchor", "tanh", "linear_head")  # fmt: skip
+        return Gnaq(graph, start, GnaqOptions(**{name: getattr(config, name) for name in names}), layers, say)
+    if config.method == "gnaq_as_released":
+        switches = (config.tanh, config.linear_head, config.update_every, config.seed)
+        return GnaqAsReleased(graph, start, config.bits, layers, *switches)
+    if config.method in UNTRAINED:
+        return PostTraining(graph, start, config.bits, config.method.endswith("node"), config.placement, layers)
+    if config.method == "bigear":
+        return Bigear(graph, start, layers, config.distillation)
+    return {"lsq": LsqTable, "n2uq": N2uqTable}[config.method](graph, start, config.bits, layers)
+
+
+def _low_bit(config: Config, split: RatingSplit, say: Callable[[str], object] | None) -> TrainedRecommender:
+    graph = BipartiteGraph(split.train, config.device)
+    teacher = None
+    if config.start == "teacher":
+        teacher = _full_precision(teacher_config(config), split, say)
+        start = teacher.model.table().detach()
+    else:
+        start = initial_table(graph, config.dim, config.seed)
+    began = time.perf_counter()
+    model = build_model(config, graph, start, say)
+    history = TrainHistory() if config.method in UNTRAINED else train(model, split, _options(config), say=say)
+    seconds = time.perf_counter() - began
+    if config.level_bits == 16:
+        _round_levels(model)
+    return TrainedRecommender(config, model, split, history, seconds, teacher.seconds if teacher else 0.0)
+
+
+def _full_precision(
+    config: Config, split: RatingSplit, say: Callable[[str], object] | None = None
+) -> TrainedRecommender:
+    """Train or load a full-precision table."""
+    # A folder's content can change under its name, so its runs are not kept.
+    kept = config.dataset in INTERACTION_SETS
+    key = config_key(config.model_copy(update={"experiment": "teacher", "profile": ""}))
+    file = cache_dir() / "recommendation" / f"{config.dataset}-{key}.safetensors" if kept else None
+    used = split.with_validation_in_training() if config.refit else split
+    graph = BipartiteGraph(used.train, config.device)
+    model = LightGCN(graph, config.dim, config.num_layers, config.seed)
+    if file is None:
+        history, seconds = _train_full_precision(config, split, model, None, say)
+        return TrainedRecommender(config, model, split, history, seconds)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):  # parallel runs with the same teacher train it once
+        loaded = _load_kept(file, model, split.data.source)
+        if loaded is None:
+            history, seconds = _train_full_precision(config, split, model, file.with_suffix(".pt"), say)
+            _keep(file, model, history, seconds, split.data.source)
+            loaded = history, seconds
+            file.with_suffix(".pt").unlink(missing_ok=True)
+    return TrainedRecommender(config, model, split, *loaded)
+
+
+def _train_full_precision(
+    config: Config, split: RatingSplit, model: LightGCN, checkpoint: Path | None, say: Callable[[str], object] | None
+) -> tuple[TrainHistory, float]:
+    options = _options(config)
+    if not config.refit:
+        history = train(model, split, options, checkpoint, say)
+        return history, history.train_seconds + history.eval_seconds
+    chosen = _full_precision(config.model_copy(update={"refit": False}), split, say)
+    values = {**asdict(options), "epochs": chosen.history.best_epoch}
+    history = train(model, split.with_validation_in_training(), TrainOptions(**values), checkpoint, say)
+    history.best_epoch = chosen.history.best_epoch
+    return history, chosen.seconds + history.train_seconds
+
+
+def _options(config: Config) -> TrainOptions:
+    names = ("epochs", "batch_size", "lr", "l2", "schedule", "eval_every", "patience", "seed")
+    clip = 3.0 if config.method == "gnaq_as_released" else 0.0
+    return TrainOptions(**{name: getattr(config, name) for name in names}, clip=clip)
+
+
+def _round_levels(model: Recommender) -> None:
+    """Round stored levels to 16 bits, in place."""
+    with torch.no_grad():
+        if isinstance(model, Gnaq | GnaqAsReleased | PostTraining):
+            model.levels.copy_(model.levels.half().float())
+
+
+def _keep(file: Path, model: LightGCN, history: TrainHistory, seconds: float, source: str) -> None:
+    from safetensors.torch import save
+
+    facts = {"history": json.dumps(asdict(history)), "seconds": str(seconds), "source": source}
+    atomic_write(file, save({"table": model.table().detach().cpu().contiguous()}, metadata=facts))
+
+
+def _load_kept(file: Path, model: LightGCN, source: str) -> tuple[TrainHistory, float] | None:
+    """The history and seconds of a kept table, put into the model; None if there is none of this source."""
+    from safetensors import SafetensorError, safe_open
+
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, "pt") as content:
+            facts, table = content.metadata(), content.get_tensor("table")
+    except SafetensorError:
+        file.unlink()
+        return None
+    if facts["source"] != source:  # MovieLens-100K has another split in the package index
+        return None
+    with torch.no_grad():
+        model.embedding.copy_(table)
+    return TrainHistory(**json.loads(facts["history"])), float(facts["seconds"])
