@@ -10,13 +10,11 @@ from gnnq_lib.experiments.store import summarise
 
 HEADLINE_METRICS = ("test_accuracy", "recall@20", "recall@10", "ndcg@20", "ndcg@10")
 GROUPS = ["experiment", "dataset", "model", "method", "bits"]
-
-
 SHOWN = {*GROUPS, "seed", "profile", "split"}
 
 
 def varying_settings(configs: Mapping[str, dict]) -> dict[str, str]:
-    """What tells the runs of one experiment apart besides the table's columns and the seed, as text per config key.
+    """What tells the runs of one line of the table (see `GROUPS`) apart, besides the seed, as text per config key.
 
     Args:
         configs: key -> full config, of any number of experiments.
@@ -25,15 +23,16 @@ def varying_settings(configs: Mapping[str, dict]) -> dict[str, str]:
         >>> varying_settings({"k1": {"experiment": "t", "depth": 2, "seed": 0}, "k2": {"experiment": "t", "depth": 4}})
         {'k1': 'depth=2', 'k2': 'depth=4'}
     """
-    values: dict[str, dict[str, set[str]]] = {}
+    values: dict[tuple, dict[str, set[str]]] = {}
     for config in configs.values():
+        of_line = values.setdefault(_line(config), {})
         for name, value in config.items():
-            values.setdefault(config["experiment"], {}).setdefault(name, set()).add(str(value))
+            of_line.setdefault(name, set()).add(str(value))
     return {
         key: ", ".join(
-            f"{name}={value}"
+            f"{name}={_short(value)}"
             for name, value in config.items()
-            if name not in SHOWN and len(values[config["experiment"]][name]) > 1
+            if name not in SHOWN and len(values[_line(config)][name]) > 1
         )
         for key, config in configs.items()
     }
@@ -73,6 +72,14 @@ def results_table(frame: pd.DataFrame, configs: Mapping[str, dict]) -> pd.DataFr
             "seconds": [_number(value, ".1f") for value in table["seconds"]],
         }
     )
+
+
+def _line(config: dict) -> tuple:
+    return tuple(config.get(name) for name in GROUPS)
+
+
+def _short(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _number(value: float, form: str, unit: str = "") -> str:

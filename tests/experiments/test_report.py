@@ -36,3 +36,13 @@ def test_no_headline_metric_no_lines(tmp_path):
     store.append(make_config(Toy, {"experiment": "t"}), [Measurement("loss", 1)], 1)
     assert results_table(store.frame(), store.configs()).empty
     assert results_table(ResultsStore(tmp_path / "none.csv").frame(), {}).empty
+
+
+def test_settings_that_only_tell_methods_apart_are_left_out(tmp_path):
+    store = ResultsStore(tmp_path / "t.csv")
+    for method, depth in (("qlr", 2), ("bt", 4)):
+        config = make_config(Toy, {"experiment": "t", "method": method, "depth": depth})
+        store.append(config, [Measurement("test_accuracy", 1.0, method=method)], 3)
+    table = results_table(store.frame(), store.configs())
+    assert table["settings"].tolist() == ["", ""]
+    assert table["method"].tolist() == ["qlr", "bt"]
