@@ -46,3 +46,13 @@ def test_accuracy_table_by_hand():
 def test_an_unknown_table_is_named():
     with pytest.raises(InputError, match="'speed'"):
         readme.with_tables("<!-- table: speed -->\n<!-- end of table -->")
+
+
+def test_calibration_table_by_hand():
+    keys = {"a": (False, "training", True), "b": (True, "evaluation", False)}
+    configs = {k: {"as_released": r, "calibration": c, "dropout_first": d} for k, (r, c, d) in keys.items()}
+    rows = pd.DataFrame({"config_key": ["a", "b"], "method": ["qlr", "bt_star"], "value": [70.0, 75.0]})
+    assert readme.calibration_table(rows, configs).splitlines()[2:] == [
+        "| evaluation, quantizer first | – | – | – | 75.0 ± 0.0 (1) |",
+        "| training, dropout first | 70.0 ± 0.0 (1) | – | – | – |",
+    ]

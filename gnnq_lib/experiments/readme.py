@@ -69,6 +69,25 @@ def depth_table(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
     return _markdown(["Cora, layers", *map(str, depths)], lines)
 
 
+def calibration_table(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
+    """Where ranges are measured and where dropout stands, down; methods and gradients of the range factor, across."""
+    settings = rows.config_key.map(configs)
+    rows = rows.assign(
+        gradient=settings.map(lambda c: "released" if c["as_released"] else "correct"),
+        place=settings.map(lambda c: c["calibration"]),
+        order=settings.map(lambda c: "dropout first" if c["dropout_first"] else "quantizer first"),
+    )
+    columns = [(method, gradient) for method in ("qlr", "bt_star") for gradient in ("correct", "released")]
+    names = {"qlr": "QLR", "bt_star": "BT*"}
+    lines = [
+        [f"{place}, {order}"]
+        + [mean_std(part[(part.method == method) & (part.gradient == gradient)]) for method, gradient in columns]
+        for (place, order), part in rows.groupby(["place", "order"])
+    ]
+    head = ["ranges measured in", *(f"{names[method]}, {gradient} gradient" for method, gradient in columns)]
+    return _markdown(head, lines)
+
+
 def mean_std(rows: pd.DataFrame) -> str:
     """Mean ± standard deviation (n) of the values; a dash if there are none.
 
@@ -90,6 +109,7 @@ def _accuracy(name: str) -> pd.DataFrame:
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": lambda: accuracy_table(_accuracy("accuracy_public")),
     "methods": lambda: methods_table(_accuracy("methods_cora"), _accuracy("methods_cora_scratch")),
+    "calibration": lambda: calibration_table(_accuracy("calibration"), ResultsStore("calibration").configs()),
     "depth": lambda: depth_table(_accuracy("depth"), ResultsStore("depth").configs()),
 }
 
