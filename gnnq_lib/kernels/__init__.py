@@ -1,6 +1,7 @@
 """Low-bit compute on packed codes, compiled where possible, each kernel with a readable PyTorch twin."""
 
 from gnnq_lib.kernels import custom_ops as custom_ops  # registers torch.ops.gnnq.*
+from gnnq_lib.kernels.classifier import PackedClassifier, torch_classify
 from gnnq_lib.kernels.csr import CSRGraph
 from gnnq_lib.kernels.native import available_isas, kernel_info
 from gnnq_lib.kernels.ops import linear, spmm
@@ -12,6 +13,7 @@ from gnnq_lib.kernels.two_layer import IntegerFeatures, TwoLayerWeights, torch_t
 __all__ = [
     "CSRGraph",
     "IntegerFeatures",
+    "PackedClassifier",
     "PropagationGraph",
     "PropagationPlan",
     "RowQuantizer",
@@ -21,6 +23,7 @@ __all__ = [
     "linear",
     "propagate",
     "spmm",
+    "torch_classify",
     "torch_linear",
     "torch_propagate",
     "torch_spmm",

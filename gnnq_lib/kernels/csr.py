@@ -53,7 +53,7 @@ class CSRGraph:
         self.num_edges = col.numel()
         self.degree = self.row_ptr[1:] - self.row_ptr[:-1]
         self.max_degree = int(self.degree.max()) if self.num_rows else 0
-        self._versions = (self.row_ptr._version, self.col._version)
+        self._versions = self._current_versions()
         self._by_degree: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self._edge_rows: Tensor | None = None
 
@@ -94,10 +94,14 @@ class CSRGraph:
 
     def check_unchanged(self) -> None:
         """Raise InputError when somebody wrote into the index tensors after they were checked."""
-        if (self.row_ptr._version, self.col._version) != self._versions:
+        if self._current_versions() != self._versions:
             raise InputError(
                 "the graph's row_ptr or col was changed in place; make a new CSRGraph from the new indices"
             )
+
+    def _current_versions(self) -> tuple[int, ...]:
+        # Tensors made under torch.inference_mode count no versions.
+        return tuple(0 if index.is_inference() else index._version for index in (self.row_ptr, self.col))
 
     def by_degree(self) -> tuple[Tensor, Tensor, Tensor]:
         """The same graph, rows by falling degree in groups of 1024: (row_ptr, col, order); order[p] is the row at p.

@@ -22,7 +22,7 @@ from gnnq_lib.errors import InputError
 if TYPE_CHECKING:
     from gnnq_lib.kernels.row_quantizer import RowQuantizer
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 ISA_NUMBERS = {"avx512": 2, "avx2": 1, "plain": 0}  # best first
 REFERENCE = "reference"
 _NOT_FINITE = 3
@@ -80,13 +80,13 @@ class TwoLayerArgs(ctypes.Structure):
     """Mirror of gnnq_two_layer_args."""
 
     _fields_ = [
-        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "order", "edge_codes", "row_scale", "w1_packed")],
+        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "order", "edge_codes", "row_scale", "w1")],
         *[(name, ctypes.c_void_p) for name in ("half_step1", "bias1", "w2_packed", "half_step2", "bias2")],
         ("hidden_quantizer", RowQuantizerArgs),
         ("out", ctypes.c_void_p),
         *[(name, ctypes.c_int64) for name in ("num_rows", "num_edges", "num_features", "hidden", "num_values")],
         *[(name, ctypes.c_int32) for name in ("w1_bits", "w2_bits", "hidden_bits", "hidden_max_exponent")],
-        *[(name, ctypes.c_int32) for name in ("max_edge_code", "num_threads")],
+        *[(name, ctypes.c_int32) for name in ("max_edge_code", "w1_halves", "num_threads")],
     ]
 
 
@@ -144,6 +144,7 @@ def _open_library() -> tuple[ctypes.CDLL | None, str]:
     library.gnnq_linear.argtypes = (ctypes.c_int, ctypes.POINTER(LinearArgs))
     library.gnnq_propagate.argtypes = (ctypes.c_int, ctypes.POINTER(PropagateArgs))
     library.gnnq_two_layer.argtypes = (ctypes.c_int, ctypes.POINTER(TwoLayerArgs))
+    library.gnnq_classify.argtypes = (ctypes.c_int, ctypes.POINTER(TwoLayerArgs), ctypes.POINTER(PropagateArgs))
     return library, ""
 
 
@@ -200,10 +201,10 @@ def path_for(device: torch.device) -> str:
     return active_isa() if device.type == "cpu" else REFERENCE
 
 
-def call(name: str, args: ctypes.Structure, isa: str) -> None:
+def call(name: str, isa: str, *args: ctypes.Structure) -> None:
     """Run kernel `name` on checked arguments; ctypes releases the interpreter lock meanwhile."""
     library, _ = _load()
-    status = getattr(library, f"gnnq_{name}")(ISA_NUMBERS[isa], ctypes.byref(args))
+    status = getattr(library, f"gnnq_{name}")(ISA_NUMBERS[isa], *[ctypes.byref(one) for one in args])
     if status == _NOT_FINITE:
         raise InputError(NOT_FINITE_MESSAGE)
     if status:

@@ -162,7 +162,7 @@ def _native_spmm(call: SpmmCall, isa: str) -> Tensor:
         scale=call.scale,
         fresh_out=call.out is None,
     )
-    native.call("spmm", args, isa)
+    native.call("spmm", isa, args)
     return out
 
 
@@ -188,5 +188,5 @@ def _native_linear(call: LinearCall, isa: str) -> Tensor:
         scale=call.scale,
         fresh_out=call.out is None,
     )
-    native.call("linear", args, isa)
+    native.call("linear", isa, args)
     return out

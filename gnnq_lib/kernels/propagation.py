@@ -26,7 +26,7 @@ from gnnq_lib.kernels.checks import check_floats
 from gnnq_lib.kernels.csr import CSRGraph, padded_indices
 from gnnq_lib.kernels.row_quantizer import RowQuantizer
 
-_LARGEST_ROW = 256  # columns the compiled kernel takes
+LARGEST_ROW = 256  # columns the compiled kernel takes
 _ROWS_AT_ONCE = 16
 
 
@@ -160,12 +160,23 @@ class PropagationGraph:
         return f"PropagationGraph({self.num_nodes} nodes, {self.graph.num_edges} edges)"
 
 
-def _check(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> None:
+def check_plan(graph: PropagationGraph, plan: PropagationPlan) -> None:
+    """Raise InputError unless the two are what `propagate` takes and sums stay below 2**31."""
     if not isinstance(graph, PropagationGraph) or not isinstance(plan, PropagationPlan):
         raise InputError(
             f"propagate got a {type(graph).__name__} and a {type(plan).__name__}; "
             "accepted are a PropagationGraph and a PropagationPlan"
         )
+    largest = ((1 << plan.bits) - 1) << plan.max_shift
+    if graph.graph.max_degree * largest >= 2**31:
+        raise InputError(
+            f"sums of {graph.graph.max_degree} rows up to {largest} given; they could pass 2**31 - 1: "
+            "use fewer bits or exponents"
+        )
+
+
+def _check(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> None:
+    check_plan(graph, plan)
     if not isinstance(x, Tensor) or x.dtype != torch.float32 or x.dim() != 2 or not x.is_contiguous():
         given = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"x given as {given}; accepted is a contiguous torch.float32 matrix (nodes, values)")
@@ -173,12 +184,6 @@ def _check(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> None:
         raise InputError(f"x of shape {tuple(x.shape)} given for {graph.num_nodes} nodes; give one row per node")
     if x.device != graph.graph.device:
         raise InputError(f"x on {x.device} and graph on {graph.graph.device} given; put both on one device")
-    largest = ((1 << plan.bits) - 1) << plan.max_shift
-    if graph.graph.max_degree * largest >= 2**31:
-        raise InputError(
-            f"sums of {graph.graph.max_degree} rows up to {largest} given; they could pass 2**31 - 1: "
-            "use fewer bits or exponents"
-        )
 
 
 def propagate(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> Tensor:
@@ -204,15 +209,24 @@ def propagate(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> Tens
     """
     _check(graph, x, plan)
     isa = native.path_for(x.device)
-    if isa == native.REFERENCE or x.shape[1] > _LARGEST_ROW:
+    if isa == native.REFERENCE or x.shape[1] > LARGEST_ROW:
         return _torch_propagate(graph, x, plan)
-    out, arrays = torch.empty_like(x), plan._native
-    args = native.PropagateArgs(
+    out = torch.empty_like(x)
+    native.call("propagate", isa, propagate_args(graph, plan, x.shape[1], x, out))
+    return out
+
+
+def propagate_args(
+    graph: PropagationGraph, plan: PropagationPlan, num_values: int, x: Tensor | None, out: Tensor | None
+) -> native.PropagateArgs:
+    """Checked arguments as the compiled kernel takes them; they hold addresses of the tensors, not the tensors."""
+    arrays = plan._native
+    return native.PropagateArgs(
         row_ptr=graph.row_ptr.data_ptr(),
         col=graph.col.data_ptr(),
         order=graph.order.data_ptr(),
         inverse_degree=graph.position_factor.data_ptr(),
-        x=x.data_ptr(),
+        x=None if x is None else x.data_ptr(),
         row_in=graph.row_in.data_ptr(),
         row_out=graph.row_out.data_ptr(),
         input=native.address(arrays["input"]),
@@ -221,10 +235,10 @@ def propagate(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> Tens
         gap=native.address(arrays.get("gap")),
         gap_aggregate=native.address(arrays.get("gap_aggregate")),
         gap_coefficient=native.address(arrays["gap_coefficient"]),
-        out=out.data_ptr(),
+        out=None if out is None else out.data_ptr(),
         num_nodes=graph.num_nodes,
         num_positions=graph.num_positions,
-        num_values=x.shape[1],
+        num_values=num_values,
         num_steps=plan.num_steps,
         max_degree=graph.graph.max_degree,
         bits=plan.bits,
@@ -234,8 +248,6 @@ def propagate(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> Tens
         aggregate_weight=plan.aggregate_weight,
         input_weight=plan.input_weight,
     )
-    native.call("propagate", args, isa)
-    return out
 
 
 def torch_propagate(graph: PropagationGraph, x: Tensor, plan: PropagationPlan) -> Tensor:

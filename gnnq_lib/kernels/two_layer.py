@@ -8,7 +8,7 @@ Both products are sums of whole numbers; the rest is float32, in the order of `t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,9 +16,12 @@ from torch import Tensor
 from gnnq_lib.errors import InputError
 from gnnq_lib.kernels import native
 from gnnq_lib.kernels.checks import check_floats
-from gnnq_lib.kernels.csr import CSRGraph
+from gnnq_lib.kernels.csr import CSRGraph, padded_indices
 from gnnq_lib.kernels.row_quantizer import RowQuantizer
 from gnnq_lib.quantizers.packing import PackedCodes
+
+_BLOCK = 64  # columns of the first layer that the compiled kernel handles at once
+_REPEATS = 2.2  # adding a row this often costs as much as multiplying it by its code
 
 
 class IntegerFeatures:
@@ -51,8 +54,26 @@ class IntegerFeatures:
         self.pattern, self.row_scale = pattern, row_scale.clone()
         self.codes = None if codes is None else codes.clone()
         self.max_code = 1 if codes is None or not codes.numel() else int(codes.to(torch.int32).abs().max())
-        self.row_ptr, self.col, self.order, edges = pattern.by_degree_with_edges()
-        self.ordered_codes = None if codes is None else codes[edges].contiguous()
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """The layout of the compiled kernel: rows by falling length; small counts as entries that stand there several times."""
+        self.row_ptr, self.col, self.order, edges = self.pattern.by_degree_with_edges()
+        self.ordered_codes = None
+        if self.codes is None:
+            return
+        codes = self.codes[edges]
+        if codes.numel() and int(codes.min()) >= 0 and float(codes.sum()) <= _REPEATS * codes.numel():
+            times = codes.long()
+            ends = torch.cat([times.new_zeros(1), times.cumsum(0)])
+            self.row_ptr, self.col = ends[self.row_ptr], padded_indices(self.col.repeat_interleave(times))
+        else:
+            self.ordered_codes = codes.contiguous()
+
+    @property
+    def largest_factor(self) -> int:
+        """Largest absolute number that the compiled kernel multiplies a row of weights by."""
+        return 1 if self.ordered_codes is None else self.max_code
 
     def __repr__(self) -> str:
         return f"IntegerFeatures({self.pattern.num_rows} x {self.pattern.num_cols}, {self.pattern.num_edges} values)"
@@ -78,6 +99,7 @@ class TwoLayerWeights:
     half_step2: Tensor
     bias2: Tensor
     hidden: RowQuantizer
+    _prepared: dict[str, object] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.weight1.num_values != self.weight2.num_rows:
@@ -96,8 +118,26 @@ class TwoLayerWeights:
                 "use fewer bits"
             )
 
+    def wide_weight1(self, halves: bool) -> Tensor:
+        """W1 as numbers 2q - n for the compiled kernel, made once: bytes, or 16-bit halves (even columns of 64 first)."""
+        name = "halves" if halves else "bytes"
+        if name not in self._prepared:
+            signed = 2 * self.weight1.codes().to(torch.int16) - ((1 << self.weight1.bits) - 1)
+            wide = torch.nn.functional.pad(signed, (0, -signed.shape[1] % _BLOCK))
+            if halves:
+                wide = wide.view(len(wide), -1, _BLOCK // 2, 2).transpose(2, 3)
+            self._prepared[name] = wide.to(torch.int16 if halves else torch.int8).contiguous()
+        return self._prepared[name]
 
-def _check(features: IntegerFeatures, weights: TwoLayerWeights) -> None:
+    @property
+    def quantizer_args(self) -> native.RowQuantizerArgs:
+        """The hidden quantizer as the compiled kernel takes it."""
+        if "quantizer" not in self._prepared:
+            self._prepared["quantizer"] = native.row_quantizer_array([self.hidden])
+        return self._prepared["quantizer"][0]
+
+
+def check_two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> None:
     if not isinstance(features, IntegerFeatures) or not isinstance(weights, TwoLayerWeights):
         raise InputError(
             f"two_layer got a {type(features).__name__} and a {type(weights).__name__}; "
@@ -132,28 +172,34 @@ def two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
     Raises:
         InputError: types, shapes or devices that do not fit together.
     """
-    _check(features, weights)
+    check_two_layer(features, weights)
     isa = native.path_for(features.pattern.device)
     if isa == native.REFERENCE:
         return _torch_two_layer(features, weights)
     out = torch.empty(features.pattern.num_rows, weights.weight2.num_values)
-    quantizer = native.row_quantizer_array([weights.hidden])
-    args = native.TwoLayerArgs(
+    native.call("two_layer", isa, two_layer_args(features, weights, out))
+    return out
+
+
+def two_layer_args(features: IntegerFeatures, weights: TwoLayerWeights, out: Tensor | None) -> native.TwoLayerArgs:
+    """Checked arguments as the compiled kernel takes them; they hold addresses of the tensors, not the tensors."""
+    halves = features.ordered_codes is not None or weights.weight1.bits == 8
+    return native.TwoLayerArgs(
         row_ptr=features.row_ptr.data_ptr(),
         col=features.col.data_ptr(),
         order=features.order.data_ptr(),
         edge_codes=None if features.ordered_codes is None else features.ordered_codes.data_ptr(),
         row_scale=features.row_scale.data_ptr(),
-        w1_packed=weights.weight1.data.data_ptr(),
+        w1=weights.wide_weight1(halves).data_ptr(),
         half_step1=weights.half_step1.data_ptr(),
         bias1=weights.bias1.data_ptr(),
         w2_packed=weights.weight2.data.data_ptr(),
         half_step2=weights.half_step2.data_ptr(),
         bias2=weights.bias2.data_ptr(),
-        hidden_quantizer=quantizer[0],
-        out=out.data_ptr(),
+        hidden_quantizer=weights.quantizer_args,
+        out=None if out is None else out.data_ptr(),
         num_rows=features.pattern.num_rows,
-        num_edges=features.pattern.num_edges,
+        num_edges=features.col.numel(),
         num_features=features.pattern.num_cols,
         hidden=weights.weight1.num_values,
         num_values=weights.weight2.num_values,
@@ -161,16 +207,15 @@ def two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
         w2_bits=weights.weight2.bits,
         hidden_bits=weights.hidden.bits,
         hidden_max_exponent=weights.hidden.max_shift,
-        max_edge_code=features.max_code,
+        max_edge_code=features.largest_factor,
+        w1_halves=int(halves),
         num_threads=torch.get_num_threads(),
     )
-    native.call("two_layer", args, isa)
-    return out
 
 
 def torch_two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
     """Readable twin of `two_layer`: same arguments, same result."""
-    _check(features, weights)
+    check_two_layer(features, weights)
     return _torch_two_layer(features, weights)
 
 

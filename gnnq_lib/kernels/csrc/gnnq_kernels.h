@@ -100,9 +100,9 @@ typedef struct {
   const int64_t* row_ptr;       // num_rows + 1
   const int32_t* col;           // num_edges
   const int32_t* order;         // num_rows: the row at each position
-  const int8_t* edge_codes;     // num_edges, or NULL: all 1
+  const int8_t* edge_codes;     // num_edges, or NULL: all 1; only with w1_halves
   const float* row_scale;       // num_rows
-  const uint8_t* w1_packed;     // num_features x row_bytes(hidden, w1_bits)
+  const void* w1;               // num_features x hidden rounded up to 64, numbers 2q - n, 0 beyond hidden; see w1_halves
   const float* half_step1;      // hidden
   const float* bias1;           // hidden
   const uint8_t* w2_packed;     // hidden x row_bytes(num_values, w2_bits)
@@ -120,6 +120,7 @@ typedef struct {
   int32_t hidden_bits;
   int32_t hidden_max_exponent;
   int32_t max_edge_code;        // largest absolute value of edge_codes, 1 where NULL
+  int32_t w1_halves;            // 0: w1 is int8_t; 1: int16_t, the even columns of each 64 before the odd ones
   int32_t num_threads;
 } gnnq_two_layer_args;
 

@@ -14,7 +14,6 @@ struct Lanes {
   static inline void store(float* p, F x) { _mm512_storeu_ps(p, x); }
   static inline F load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
   static inline void store_first(float* p, F x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
-  static inline void store_codes(uint8_t* p, I x) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(x)); }
   static inline bool finite(F x) {
     return _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(__builtin_inff()), _CMP_LT_OQ) == 0xffff;
   }
@@ -23,8 +22,6 @@ struct Lanes {
   static inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static inline F min(F a, F b) { return _mm512_min_ps(a, b); }
   static inline F max(F a, F b) { return _mm512_max_ps(a, b); }
-  static inline F select(Mask m, F yes, F no) { return _mm512_mask_blend_ps(m, no, yes); }
-  static inline I keep(Mask m, I x) { return _mm512_maskz_mov_epi32(m, x); }
   static inline I add_int(I a, I b) { return _mm512_add_epi32(a, b); }
   static inline I sub_int(I a, I b) { return _mm512_sub_epi32(a, b); }
   static inline I max_int(I a, I b) { return _mm512_max_epi32(a, b); }
@@ -59,8 +56,6 @@ struct Lanes {
   }
   static inline I load_state(const uint16_t* p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)); }
   static inline I load_state(const uint32_t* p) { return _mm512_loadu_si512(p); }
-  static inline void store_state(uint16_t* p, I x) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(x)); }
-  static inline void store_state(uint32_t* p, I x) { _mm512_storeu_si512(p, x); }
 };
 #elif defined(GNNQ_BUILD_AVX2)
 struct Lanes {
@@ -77,7 +72,6 @@ struct Lanes {
   static inline void store(float* p, F x) { _mm256_storeu_ps(p, x); }
   static inline F load_first(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
   static inline void store_first(float* p, F x, int n) { _mm256_maskstore_ps(p, first(n), x); }
-  static inline void store_codes(int16_t* p, I x) { store_state((uint16_t*)p, x); }
   static inline bool finite(F x) {
     const F size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
     return _mm256_movemask_ps(_mm256_cmp_ps(size, _mm256_set1_ps(__builtin_inff()), _CMP_LT_OQ)) == 0xff;
@@ -87,8 +81,6 @@ struct Lanes {
   static inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static inline F min(F a, F b) { return _mm256_min_ps(a, b); }
   static inline F max(F a, F b) { return _mm256_max_ps(a, b); }
-  static inline F select(Mask m, F yes, F no) { return _mm256_blendv_ps(no, yes, _mm256_castsi256_ps(m)); }
-  static inline I keep(Mask m, I x) { return _mm256_and_si256(m, x); }
   static inline I add_int(I a, I b) { return _mm256_add_epi32(a, b); }
   static inline I sub_int(I a, I b) { return _mm256_sub_epi32(a, b); }
   static inline I max_int(I a, I b) { return _mm256_max_epi32(a, b); }
@@ -122,11 +114,6 @@ struct Lanes {
   }
   static inline I load_state(const uint16_t* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)); }
   static inline I load_state(const uint32_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
-  static inline void store_state(uint16_t* p, I x) {
-    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(x, x), 0x08);
-    _mm_storeu_si128((__m128i*)p, _mm256_castsi256_si128(packed));
-  }
-  static inline void store_state(uint32_t* p, I x) { _mm256_storeu_si256((__m256i*)p, x); }
 };
 #else
 struct Lanes {
@@ -148,7 +135,6 @@ struct Lanes {
   static inline void store_first(float* p, F x, int n) {
     for (int l = 0; l < n && l < 4; ++l) p[l] = x[l];
   }
-  static inline void store_codes(int32_t* p, I x) { memcpy(p, &x, 16); }
   static inline bool finite(F x) {
     bool all = true;
     for (int l = 0; l < 4; ++l) all = all && __builtin_fabsf(x[l]) < __builtin_inff();
@@ -160,7 +146,6 @@ struct Lanes {
   static inline F select(Mask m, F yes, F no) { return (F)((m & (I)yes) | (~m & (I)no)); }
   static inline F min(F a, F b) { return select(a < b, a, b); }
   static inline F max(F a, F b) { return select(a > b, a, b); }
-  static inline I keep(Mask m, I x) { return m & x; }
   static inline I add_int(I a, I b) { return a + b; }
   static inline I sub_int(I a, I b) { return a - b; }
   static inline I max_int(I a, I b) { const I m = a > b; return (m & a) | (~m & b); }
@@ -190,10 +175,6 @@ struct Lanes {
   }
   static inline I load_state(const uint16_t* p) { return I{p[0], p[1], p[2], p[3]}; }
   static inline I load_state(const uint32_t* p) { I x; memcpy(&x, p, 16); return x; }
-  static inline void store_state(uint16_t* p, I x) {
-    for (int l = 0; l < 4; ++l) p[l] = (uint16_t)x[l];
-  }
-  static inline void store_state(uint32_t* p, I x) { memcpy(p, &x, 16); }
 };
 #endif
 

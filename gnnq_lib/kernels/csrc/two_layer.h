@@ -1,36 +1,28 @@
-// Two linear layers on sparse integer features in one call: W1 is widened once to signed numbers w = 2q - n; a node's sum
-// of rows of W1 stays in registers; scaling, relu, quantizing per row and the product with W2 follow before the next node.
+// Two linear layers on sparse integer features in one call: a node's sum of rows of W1 (signed numbers w = 2q - n) stays in
+// registers; scaling, relu, quantizing per row and the product with W2 follow before the next node. Columns are handled in
+// blocks of 64. Widening a vector parts its even lanes from its odd ones, so four vectors of 32-bit sums hold columns
+// 4l, 4l + 1, 4l + 2 and 4l + 3 in lane l: side by side as bytes of one lane, the codes are in order again.
 // Included inside an instruction set's namespace, after linear.h and lanes.h.
 
 static thread_local Workspace two_layer_workspace;
 
+typedef int8_t Bytes __attribute__((vector_size(64)));
+typedef int16_t Halves __attribute__((vector_size(64)));
+typedef uint16_t UnsignedHalves __attribute__((vector_size(64)));
+typedef int32_t Words __attribute__((vector_size(64)));
+typedef uint32_t UnsignedWords __attribute__((vector_size(64)));
+
 struct TwoLayerPlan {
   const gnnq_two_layer_args* a;
-  void* w1;               // num_features x width numbers (int8 or int16)
   Dot::Weight* w2;        // [groups][columns][kGroup]
-  float* half_step1;      // width, 0 beyond hidden
-  float* bias1;           // width
+  float* half_step1;      // width, in the order of the sums, 0 beyond hidden
+  float* bias1;           // likewise
   float* half_step2;      // columns, 0 beyond num_values
   float* bias2;           // columns
   int64_t width;          // hidden, rounded up to 64
   int64_t columns, groups;
   bool sum_factor;        // w2 = 2 * stored + 1, else w2 = stored
 };
-
-// Rows first ... end - 1 of W1 as signed odd numbers 2q - n.
-template <class T>
-static void widen_weights(const TwoLayerPlan& plan, int64_t first, int64_t end, uint8_t* codes) {
-  const gnnq_two_layer_args& a = *plan.a;
-  const int64_t row_bytes = packed_bytes(a.hidden, a.w1_bits);
-  const T top = (T)((1 << a.w1_bits) - 1);
-  const int64_t width = plan.width, hidden = a.hidden;  // copies: bytes written through `row` may alias anything
-  for (int64_t f = first; f < end; ++f) {
-    unpack_row(a.w1_packed + f * row_bytes, row_bytes, a.w1_bits, a.hidden, codes);
-    T* __restrict row = (T*)plan.w1 + f * width;
-    for (int64_t k = 0; k < width; ++k) row[k] = (T)((T)codes[k] + (T)codes[k] - top);
-    for (int64_t k = hidden; k < width; ++k) row[k] = 0;
-  }
-}
 
 // W2 as the dot-product instruction wants it; 8-bit weights do not fit signed bytes as 2q - 255 and are kept as q - 128.
 static void prepare_second(TwoLayerPlan& plan, uint8_t* codes) {
@@ -48,53 +40,92 @@ static void prepare_second(TwoLayerPlan& plan, uint8_t* codes) {
   }
 }
 
-// sums[64 * block ... ) += rows of W1 over edges e0 ... e1 - 1, in lanes of type T, moved to 32 bits every `flush` edges.
-template <class T, bool CODES>
-static inline void sum_features(const TwoLayerPlan& plan, int64_t e0, int64_t e1, int64_t block, int64_t flush, int32_t* sums) {
-  constexpr int kLanes = 64 / sizeof(T), kVectors = sizeof(T);  // 64 numbers
-  typedef T Vector __attribute__((vector_size(64)));
-  const gnnq_two_layer_args& a = *plan.a;
-  const T* weights = (const T*)plan.w1 + block * 64;
-  int32_t* to = sums + block * 64;
-  memset(to, 0, 64 * 4);
-  for (int64_t e = e0; e < e1;) {
-    Vector acc[kVectors];
-    for (int v = 0; v < kVectors; ++v) acc[v] = Vector{};
-    const int64_t stop = min64(e1, e + flush);
-    for (; e < stop; ++e) {
-      const T* row = weights + (int64_t)a.col[e] * plan.width;
-      for (int v = 0; v < kVectors; ++v) {
-        Vector x;
-        memcpy(&x, row + v * kLanes, 64);
-        if (CODES) x *= (T)a.edge_codes[e];
-        acc[v] += x;
-      }
-    }
-    alignas(64) T lanes[64];
-    memcpy(lanes, acc, sizeof(lanes));
-    for (int k = 0; k < 64; ++k) to[k] += lanes[k];
+template <class Vector>
+static inline Vector load_vector(const void* p) {
+  Vector x;
+  memcpy(&x, p, sizeof(x));
+  return x;
+}
+
+static inline void add_bytes(Bytes bytes, Halves (&sums)[2]) {
+  const Halves x = (Halves)bytes;
+  sums[0] += (Halves)((UnsignedHalves)x << 8) >> 8;
+  sums[1] += x >> 8;
+}
+
+static inline void add_halves(const Halves (&halves)[2], Words (&sums)[4]) {
+  for (int i = 0; i < 2; ++i) {
+    const Words x = (Words)halves[i];
+    sums[i] += (Words)((UnsignedWords)x << 16) >> 16;
+    sums[i + 2] += x >> 16;
   }
 }
 
-// First layer's scaling and relu, then the row quantizer: codes of the hidden row, and its exponent.
-static inline int32_t quantize_hidden(const TwoLayerPlan& plan, const RowQuantizer& q, float row_scale, const int32_t* sums,
-                                      float* hidden, Dot::Input* codes) {
+// How many rows of W1 lanes of each width can add up.
+struct Flush {
+  int64_t bytes, halves;
+};
+
+// sums = rows of W1 over edges e0 ... e1 - 1, columns of one block. T: int8_t, or int16_t with even columns first.
+template <class T, bool CODES>
+static inline void sum_features(const TwoLayerPlan& plan, int64_t e0, int64_t e1, int64_t block, Flush flush,
+                                Words (&sums)[4]) {
+  const gnnq_two_layer_args& a = *plan.a;
+  const T* weights = (const T*)a.w1 + block * 64;
+  for (int v = 0; v < 4; ++v) sums[v] = Words{};
+  for (int64_t e = e0; e < e1;) {
+    Halves halves[2] = {Halves{}, Halves{}};
+    const int64_t stop = min64(e1, e + flush.halves);
+    while (e < stop) {
+      if (sizeof(T) == 1) {
+        Bytes bytes = Bytes{};
+        const int64_t full = min64(stop, e + flush.bytes);
+        for (; e < full; ++e) bytes += load_vector<Bytes>(weights + (int64_t)a.col[e] * plan.width);
+        add_bytes(bytes, halves);
+        continue;
+      }
+      const T* row = weights + (int64_t)a.col[e] * plan.width;
+      const int16_t code = CODES ? a.edge_codes[e] : 1;
+      for (int v = 0; v < 2; ++v) {
+        const Halves x = load_vector<Halves>(row + v * 32);
+        halves[v] += CODES ? x * code : x;
+      }
+      ++e;
+    }
+    add_halves(halves, sums);
+  }
+}
+
+// First layer's scaling and relu of one block; `top` takes in the largest entry.
+static inline void scale_hidden(const TwoLayerPlan& plan, float row_scale, int64_t block, const Words (&sums)[4],
+                                float* hidden, Lanes::F& top) {
   constexpr int W = Lanes::kWidth;
   const Lanes::F scale = Lanes::set(row_scale), zero = Lanes::set(0.0f);
-  Lanes::F top = zero;
-  for (int64_t k = 0; k < plan.width; k += W) {
-    Lanes::I whole;
-    memcpy(&whole, sums + k, sizeof(whole));
-    Lanes::F x = Lanes::mul(Lanes::mul(Lanes::to_float(whole), scale), Lanes::load(plan.half_step1 + k));
-    x = Lanes::max(Lanes::add(x, Lanes::load(plan.bias1 + k)), zero);
-    Lanes::store(hidden + k, x);
+  for (int k = 0; k < 64; k += W) {
+    const int64_t at = block * 64 + k;
+    const Lanes::I whole = Lanes::load_int((const uint32_t*)sums + k);
+    Lanes::F x = Lanes::mul(Lanes::mul(Lanes::to_float(whole), scale), Lanes::load(plan.half_step1 + at));
+    x = Lanes::max(Lanes::add(x, Lanes::load(plan.bias1 + at)), zero);
+    Lanes::store(hidden + at, x);
     top = Lanes::max(top, x);
   }
-  const Lanes::I shift = q.shift_of(group_max(top, W));
+}
+
+// Codes of a hidden row, in the order of the columns, and its exponent.
+static inline int32_t quantize_hidden(const TwoLayerPlan& plan, const RowQuantizer& q, Lanes::F top, const float* hidden,
+                                      uint8_t* bytes) {
+  constexpr int W = Lanes::kWidth;
+  const Lanes::I shift = q.shift_of(group_max(top, W)), low = Lanes::set_int(0xff);
   const Lanes::F factor = q.factor_of(shift);
-  for (int64_t k = 0; k < plan.width; k += W) {
-    Lanes::store_codes(codes + k, Lanes::to_int(q.code(Lanes::load(hidden + k), factor)));
-  }
+  for (int64_t block = 0; block < plan.width; block += 64)
+    for (int k = 0; k < 16; k += W) {
+      Lanes::I code[4];
+      for (int v = 0; v < 4; ++v)
+        code[v] = Lanes::and_int(Lanes::bits(q.raised_code(Lanes::load(hidden + block + 16 * v + k), factor)), low);
+      const Lanes::I first = Lanes::or_int(code[0], Lanes::template shift_left_by<8>(code[1]));
+      const Lanes::I second = Lanes::or_int(code[2], Lanes::template shift_left_by<8>(code[3]));
+      Lanes::store_int((uint32_t*)(bytes + block + 4 * k), Lanes::or_int(first, Lanes::template shift_left_by<16>(second)));
+    }
   int32_t exponent[W];
   memcpy(exponent, &shift, sizeof(exponent));
   return exponent[0] >> 23;
@@ -123,27 +154,45 @@ static inline void second_layer(const TwoLayerPlan& plan, const Dot::Input* code
   }
 }
 
+struct HiddenRow {
+  float* values;
+  uint8_t* bytes;
+  Dot::Input* codes;
+};
+
+static inline const Dot::Input* dot_inputs(const TwoLayerPlan& plan, const HiddenRow& row) {
+  if (sizeof(Dot::Input) == 1) return (const Dot::Input*)row.bytes;
+  for (int64_t k = 0; k < plan.width; ++k) row.codes[k] = (Dot::Input)row.bytes[k];
+  return row.codes;
+}
+
 template <class T, bool CODES>
-static void two_layer_rows(const TwoLayerPlan& plan, int64_t first, int64_t end, uint8_t* scratch) {
+static void two_layer_rows(const TwoLayerPlan& plan, int64_t first, int64_t end, const HiddenRow& row) {
   const gnnq_two_layer_args& a = *plan.a;
   const RowQuantizer q(a.hidden_quantizer, a.hidden_bits, a.hidden_max_exponent, 1.0f);
   const int64_t largest = (((int64_t)1 << a.w1_bits) - 1) * max64(a.max_edge_code, 1);
-  const int64_t flush = (sizeof(T) == 1 ? 127 : 32767) / largest;
-  int32_t* sums = (int32_t*)scratch;
-  float* hidden = (float*)(scratch + plan.width * 4);
-  Dot::Input* codes = (Dot::Input*)(scratch + plan.width * 8);
+  const Flush flush = {127 / largest, 32767 / largest};
   for (int64_t position = first; position < end; ++position) {
     const int64_t i = a.order ? a.order[position] : position;
-    for (int64_t block = 0; block < plan.width / 64; ++block)
+    Lanes::F top = Lanes::set(0.0f);
+    for (int64_t block = 0; block < plan.width / 64; ++block) {
+      Words sums[4];
       sum_features<T, CODES>(plan, a.row_ptr[position], a.row_ptr[position + 1], block, flush, sums);
-    const int32_t exponent = quantize_hidden(plan, q, a.row_scale[i], sums, hidden, codes);
-    second_layer(plan, codes, exponent, a.out + i * a.num_values);
+      scale_hidden(plan, a.row_scale[i], block, sums, row.values, top);
+    }
+    const int32_t exponent = quantize_hidden(plan, q, top, row.values, row.bytes);
+    second_layer(plan, dot_inputs(plan, row), exponent, a.out + i * a.num_values);
   }
 }
 
 static inline void copy_padded(float* to, const float* from, int64_t n, int64_t padded) {
   memcpy(to, from, n * 4);
   for (int64_t k = n; k < padded; ++k) to[k] = 0.0f;
+}
+
+// Column 4l + v of a block goes to place 16v + l, where its sum stands.
+static inline void copy_in_sum_order(float* to, const float* from, int64_t n, int64_t padded) {
+  for (int64_t k = 0; k < padded; ++k) to[k / 64 * 64 + k % 4 * 16 + k % 64 / 4] = k < n ? from[k] : 0.0f;
 }
 
 template <class T, bool CODES>
@@ -153,37 +202,32 @@ static int two_layer_of(const gnnq_two_layer_args& a) {
   plan.width = round_up(a.hidden, 64);
   plan.columns = round_up(a.num_values, Dot::kColumns);
   plan.groups = plan.width / Dot::kGroup;
-  const int64_t w1_bytes = round_up(a.num_features * plan.width * (int64_t)sizeof(T), 64);
   const int64_t w2_bytes = round_up(plan.groups * plan.columns * Dot::kGroup * (int64_t)sizeof(Dot::Weight), 64);
-  const int64_t bytes = w1_bytes + w2_bytes + plan.width * 8 + plan.columns * 8 + round_up(a.num_values, 64) + 64;
+  const int64_t bytes = w2_bytes + plan.width * 8 + plan.columns * 8 + round_up(a.num_values, 64) + 64;
   uint8_t* memory = (uint8_t*)two_layer_workspace.get(bytes);
   if (!memory) return GNNQ_NO_MEMORY;
-  plan.w1 = memory;
-  plan.w2 = (Dot::Weight*)(memory + w1_bytes);
-  plan.half_step1 = (float*)(memory + w1_bytes + w2_bytes);
+  plan.w2 = (Dot::Weight*)memory;
+  plan.half_step1 = (float*)(memory + w2_bytes);
   plan.bias1 = plan.half_step1 + plan.width;
   plan.half_step2 = plan.bias1 + plan.width;
   plan.bias2 = plan.half_step2 + plan.columns;
-  copy_padded(plan.half_step1, a.half_step1, a.hidden, plan.width);
-  copy_padded(plan.bias1, a.bias1, a.hidden, plan.width);
+  copy_in_sum_order(plan.half_step1, a.half_step1, a.hidden, plan.width);
+  copy_in_sum_order(plan.bias1, a.bias1, a.hidden, plan.width);
   copy_padded(plan.half_step2, a.half_step2, a.num_values, plan.columns);
   copy_padded(plan.bias2, a.bias2, a.num_values, plan.columns);
   prepare_second(plan, (uint8_t*)(plan.bias2 + plan.columns));
-  const int threads = useful_threads(a.num_threads, (a.num_edges + a.num_rows + a.num_features) * plan.width);
+  const int threads = useful_threads(a.num_threads, (a.num_edges + a.num_rows) * plan.width);
   const int64_t blocks = threads == 1 ? 1 : threads * 8;
-  const int64_t part = (a.num_features + blocks - 1) / blocks;
-  bool done = run_blocks(blocks, threads, plan.width + 64, [&](int64_t b, void* scratch) {
-    widen_weights<T>(plan, min64(a.num_features, b * part), min64(a.num_features, (b + 1) * part), (uint8_t*)scratch);
-  });
-  done = done && run_blocks(blocks, threads, plan.width * 12, [&](int64_t b, void* scratch) {
+  const bool done = run_blocks(blocks, threads, plan.width * (5 + (int64_t)sizeof(Dot::Input)), [&](int64_t b, void* scratch) {
+    uint8_t* memory_of_row = (uint8_t*)scratch;
+    const HiddenRow row = {(float*)memory_of_row, memory_of_row + plan.width * 4, (Dot::Input*)(memory_of_row + plan.width * 5)};
     two_layer_rows<T, CODES>(plan, block_start(a.row_ptr, a.num_rows, b, blocks),
-                             block_start(a.row_ptr, a.num_rows, b + 1, blocks), (uint8_t*)scratch);
+                             block_start(a.row_ptr, a.num_rows, b + 1, blocks), row);
   });
-  if (bytes > (64 << 20)) two_layer_workspace.release();
   return done ? GNNQ_OK : GNNQ_NO_MEMORY;
 }
 
 static int two_layer(const gnnq_two_layer_args* args) {
   if (args->edge_codes) return two_layer_of<int16_t, true>(*args);
-  return args->w1_bits <= 2 ? two_layer_of<int8_t, false>(*args) : two_layer_of<int16_t, false>(*args);
+  return args->w1_halves ? two_layer_of<int16_t, false>(*args) : two_layer_of<int8_t, false>(*args);
 }
