@@ -64,7 +64,7 @@ class Config(ExperimentConfig):
         epochs, batch_size, lr, l2, schedule, eval_every, patience: see `TrainOptions`; None takes the recipe's value.
         teacher_epochs: at most so many for the teacher; None: the recipe's.
         refit: fp32 only: train once more on training and validation part together, for the best number of epochs.
-        node_aware, placement, refine_steps, refine_rate, gradient, neighbour_share, level_rate, anchor: see
+        node_aware, placement, refine_steps, refine_share, gradient, neighbour_share, level_rate, anchor: see
             `GnaqOptions`; placement also for post-training.
         update_every, tanh, linear_head: GNAQ, both forms; None: 1, no, no; as released: 1, yes, yes.
         level_bits: 32, or 16: levels rounded to 16 bits after training.
@@ -98,7 +98,7 @@ class Config(ExperimentConfig):
     node_aware: bool = True
     placement: Literal[PLACEMENTS] = "lloyd"  # type: ignore[valid-type]
     refine_steps: int = Field(default=GnaqOptions.refine_steps, ge=0)
-    refine_rate: float = Field(default=GnaqOptions.refine_rate, gt=0)
+    refine_share: float = Field(default=GnaqOptions.refine_share, gt=0, le=1)
     gradient: Literal["graph", "straight_through", "levels"] = GnaqOptions.gradient
     neighbour_share: float = Field(default=GnaqOptions.neighbour_share, ge=0, le=1)
     level_rate: float = Field(default=GnaqOptions.level_rate, ge=0)
@@ -284,7 +284,7 @@ def build_model(
     if config.method == "fp32":
         return LightGCN(graph, config.dim, layers, table=start)
     if config.method == "gnaq":
-        names = ("bits", "node_aware", "placement", "refine_steps", "refine_rate", "gradient", "neighbour_share",
+        names = ("bits", "node_aware", "placement", "refine_steps", "refine_share", "gradient", "neighbour_share",
                  "level_rate", "update_every", "anchor", "tanh", "linear_head")  # fmt: skip
         return Gnaq(graph, start, GnaqOptions(**{name: getattr(config, name) for name in names}), layers, say)
     if config.method == "gnaq_as_released":

@@ -80,7 +80,7 @@ class Bigear(Recommender):
         layers = self.layers()
         nodes = self.batch_nodes(users, positives, negatives)
         rows = torch.cat([F.embedding(nodes, layer) for layer in layers], dim=1)
-        loss = bpr(rows) + row_penalty(self.latent, nodes, l2)
+        loss = bpr(rows) + row_penalty(F.embedding(nodes, self.latent), l2)
         return loss + self.distillation * self._distance(layers, users) if self.distillation else loss
 
     def num_bytes(self, level_bits: int = 32) -> float:

@@ -77,6 +77,13 @@ class BipartiteGraph:
         """(x + A_hat x + ... + A_hat^L x) / (L + 1), shape (|V|, D)."""
         return _Symmetric.apply(x, lambda y: self._mean_of_powers(y, num_layers))
 
+    def batch_rows(self, x: Tensor, num_layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of `mean_of_powers(x, num_layers)` and of x at `nodes`, (len(nodes), D) each; nodes may repeat.
+
+        As one differentiable step: the gradient of x is made in place, without a second dense one for its own rows.
+        """
+        return _BatchRows.apply(x, self, num_layers, nodes)
+
     def powers(self, x: Tensor, num_layers: int) -> list[Tensor]:
         """[x, A_hat x, ..., A_hat^L x]."""
         layers = [x]
@@ -87,13 +94,15 @@ class BipartiteGraph:
     def _mean_of_powers(self, x: Tensor, num_layers: int) -> Tensor:
         # Horner's rule, L products and no layer kept, in the scaled space u = D^-1/2 x where A_hat is D^-1 A:
         # v <- u + D^-1 A v. Isolated nodes have u = 0 there, so x itself is put in at the end.
+        # In-place products and sums: with a broadcast factor they are faster than addcmul.
         if num_layers == 0:
             return x.clone()
         scaled = x * self.scale
         total = scaled
         for _ in range(num_layers - 1):
-            total = torch.addcmul(scaled, self.neighbour_sum(total), self._inverse_degree)
-        return torch.addcmul(x, self.neighbour_sum(total), self.scale).div_(num_layers + 1)
+            total = self.neighbour_sum(total).mul_(self._inverse_degree).add_(scaled)
+        share = 1 / (num_layers + 1)
+        return self.neighbour_sum(total).mul_(self.scale * share).add_(x, alpha=share)
 
 
 class _Symmetric(torch.autograd.Function):
@@ -107,3 +116,32 @@ class _Symmetric(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return ctx.apply_map(grad.contiguous()), None
+
+
+class _BatchRows(torch.autograd.Function):
+    """Gather rows of H and of X; backward scatters the one's gradient, propagates it, and adds the other's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, graph: BipartiteGraph, num_layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.graph, ctx.num_layers = graph, num_layers
+        ctx.save_for_backward(nodes)
+        ctx.set_materialize_grads(False)
+        return F.embedding(nodes, graph._mean_of_powers(x, num_layers)), F.embedding(nodes, x)
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_final: Tensor | None, grad_own: Tensor | None
+    ) -> tuple[Tensor | None, None, None, None]:
+        (nodes,) = ctx.saved_tensors
+        total = None
+        if grad_final is not None:
+            total = ctx.graph._mean_of_powers(_scattered(grad_final, nodes, ctx.graph.num_nodes), ctx.num_layers)
+        if grad_own is not None:
+            own = _scattered(grad_own, nodes, ctx.graph.num_nodes)
+            total = own if total is None else total.add_(own)
+        return total, None, None, None
+
+
+def _scattered(rows: Tensor, nodes: Tensor, num_nodes: int) -> Tensor:
+    """Sums of rows per node, (num_nodes, D); on the CPU several times as fast as index_add."""
+    return torch.ops.aten.embedding_dense_backward(rows, nodes, num_nodes, -1, False)

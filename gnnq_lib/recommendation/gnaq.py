@@ -5,9 +5,9 @@ section 3). `Gnaq` is our design from three phrases of the abstract:
 
 1. "intervals initialised from the feature distribution of each node": every node has 2^b levels of its own, fitted to
    its D values.
-2. "refined through message passing in the GNN layers": the codes are those of a latent table. Latent table and levels
-   are first moved so that the *propagated* low-bit table comes close to the propagated teacher: they minimise
-   |P (X - E)|^2, P = (I + A_hat + ... + A_hat^L) / (L + 1). An error that the neighbours' errors cancel costs nothing.
+2. "refined through message passing in the GNN layers": before training, codes and levels are re-decided so that the
+   *propagated* low-bit table comes close to the propagated teacher: they reduce |P (X - E)|^2,
+   P = (I + A_hat + ... + A_hat^L) / (L + 1). An error that the neighbours' errors cancel costs nothing (`refine`).
 3. "graph relation-aware gradient estimation instead of a straight-through estimator": the levels have an exact
    gradient; the latent table has that of X, mixed with its average over the neighbours, A_hat dL/dX.
 
@@ -36,6 +36,7 @@ from gnnq_lib.recommendation.levels import (
     nearest_codes,
     range_codes,
     range_levels,
+    sums_per_code,
 )
 from gnnq_lib.recommendation.lightgcn import Recommender, bpr, check_teacher, row_penalty
 
@@ -71,7 +72,7 @@ class GnaqOptions:
         node_aware: first levels from each node's own values; else the same first levels for all nodes.
         placement: first levels by Lloyd's rule, or "midpoints" or "released" places in the range.
         refine_steps: steps of the refinement through message passing; 0: none.
-        refine_rate: learning rate of the refinement, in units of the teacher's standard deviation.
+        refine_share: share of the values that are re-decided in a step.
         gradient: "graph"; "straight_through": without the neighbours' part; "levels": codes stay, only levels learn.
         neighbour_share: of the neighbours' part in "graph", 0 to 1.
         level_rate: the levels' learning rate, as a multiple of the latent table's.
@@ -87,8 +88,8 @@ class GnaqOptions:
     bits: int = 2
     node_aware: bool = True
     placement: Placement = "lloyd"
-    refine_steps: int = 100
-    refine_rate: float = 0.05
+    refine_steps: int = 200
+    refine_share: float = 0.03
     gradient: Literal["graph", "straight_through", "levels"] = "graph"
     neighbour_share: float = 0.5
     level_rate: float = 1.0
@@ -103,10 +104,10 @@ class GnaqOptions:
             raise InputError(f"gradient {self.gradient!r} given; {', '.join(GRADIENTS)} are accepted")
         if not 0 <= self.neighbour_share <= 1:
             raise InputError(f"neighbour_share={self.neighbour_share} given; a number from 0 to 1 is accepted")
-        if self.refine_steps < 0 or self.update_every < 1 or min(self.level_rate, self.refine_rate, self.anchor) < 0:
+        if self.refine_steps < 0 or self.update_every < 1 or min(self.level_rate, self.refine_share, self.anchor) < 0:
             raise InputError(
                 f"refine_steps={self.refine_steps}, update_every={self.update_every}, level_rate={self.level_rate}, "
-                f"refine_rate={self.refine_rate}, anchor={self.anchor} given; accepted are numbers from 0, "
+                f"refine_share={self.refine_share}, anchor={self.anchor} given; accepted are numbers from 0, "
                 "and update_every from 1"
             )
 
@@ -161,7 +162,7 @@ class Gnaq(LowBitRecommender):
         latent = self.latent
         if self.options.gradient == "graph" and self.options.neighbour_share and self.training:
             latent = MixWithNeighbours.apply(latent, self.graph, self.options.neighbour_share)
-        return LevelLookup.apply(latent, levels, self.codes, 1.0)
+        return LevelLookup.apply(latent, levels, self.codes)
 
     def low_bit_table(self) -> LevelTable:
         """Codes and levels as they are used."""
@@ -174,10 +175,9 @@ class Gnaq(LowBitRecommender):
 
     def loss(self, users: Tensor, positives: Tensor, negatives: Tensor, l2: float) -> Tensor:
         """BPR with the L2 penalty on X; with an anchor, also the distance from the teacher's H on the batch's nodes."""
-        table = self.table()
         nodes = self.batch_nodes(users, positives, negatives)
-        rows = F.embedding(nodes, self.graph.mean_of_powers(table, self.num_layers))
-        loss = bpr(with_bias(rows, positives, negatives, self.bias)) + row_penalty(table, nodes, l2)
+        rows, own = self.graph.batch_rows(self.table(), self.num_layers, nodes)
+        loss = bpr(with_bias(rows, positives, negatives, self.bias)) + row_penalty(own, l2)
         if self.target is not None:
             target = F.embedding(nodes, self.target)
             loss = loss + self.options.anchor * (rows - target).square().sum() / target.square().sum()
@@ -191,51 +191,77 @@ class Gnaq(LowBitRecommender):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Keep each node's levels in order and, every `update_every` steps, renew the codes."""
-        if bool((self.levels[:, 1:] < self.levels[:, :-1]).any()):
-            self.levels.copy_(self.levels.sort(dim=1).values)
+        """Every `update_every` steps, put each node's levels in order and renew the codes."""
         self._steps += 1
         if self.options.gradient != "levels" and self._steps % self.options.update_every == 0:
+            self.levels.copy_(self.levels.sort(dim=1).values)
             self.codes.copy_(nearest_codes(self.latent, self.levels))
 
 
+@torch.no_grad()
 def refine(model: Gnaq, teacher: Tensor, say: Callable[[str], object] | None = None) -> list[float]:
-    """Move levels and latent table so that the propagated low-bit table comes close to the propagated teacher.
+    """Re-decide codes and levels by what reaches a value through the graph, so that P X comes close to P E.
 
-    Minimises |P (X - E)|^2 / |P E|^2 by Adam, without looking at a single interaction besides the graph itself. The
-    step with the smallest error is kept, so the propagated error never ends above where it started.
+    One step looks at r = P P (X - E), the gradient of |P (X - E)|^2 / 2: what a value and all it is averaged with are
+    too high. A random share of the values takes the level nearest to x - r / diag(P P), where its own part of the error
+    would vanish if the others stayed; a share, because neighbours that all correct the same error overshoot. Every
+    tenth step the levels move against their own gradient. Interactions are not looked at besides the graph.
 
     Args:
-        model: changed in place.
+        model: changed in place: codes, levels, and the latent table (which is put where its codes say).
         teacher: E.
         say: takes a line with the error before and after.
 
     Returns:
-        The relative error at every step.
+        The relative error |P (X - E)| / |P E| at every step; the codes and levels with the smallest are kept.
     """
-    options, graph = model.options, model.graph
-    scale = float(teacher.std(correction=0).clamp(min=1e-12))
-    norm = graph.mean_of_powers(teacher, model.num_layers).square().sum().clamp(min=1e-30)
-    optimizer = torch.optim.Adam(model.parameter_groups(options.refine_rate * scale), fused=True)
+    options, graph, layers = model.options, model.graph, model.num_layers
+    generator = torch.Generator(graph.device).manual_seed(0)
+    norm = graph.mean_of_powers(teacher, layers).norm().clamp(min=1e-30)
+    diagonal = power_diagonal(graph, layers, generator)
+    levels, codes = model.levels.detach().clone(), model.codes.clone()
     errors: list[float] = []
-    best = None
     for step in range(options.refine_steps + 1):
-        error = graph.mean_of_powers(model.table() - teacher, model.num_layers).square().sum() / norm
-        errors.append(float(error.detach()))
-        if best is None or errors[-1] < min(errors[:-1]):
-            best = {name: part.detach().clone() for name, part in model.state_dict().items()}
-        if step == options.refine_steps:
-            break
-        optimizer.zero_grad(set_to_none=True)
-        error.backward()
-        optimizer.step()
-        model.after_step()
-    model.load_state_dict(best)
-    model.zero_grad(set_to_none=True)
-    model._steps = 0
+        table = look_up(codes, torch.tanh(levels) if options.tanh else levels)
+        propagated = graph.mean_of_powers(table - teacher, layers)
+        errors.append(float(propagated.norm() / norm))
+        if errors[-1] <= min(errors):
+            model.codes.copy_(codes)
+            model.levels.copy_(levels)
+        gradient = graph.mean_of_powers(propagated, layers)
+        if step % 10 == 9:
+            counts = sums_per_code(torch.ones_like(table), codes, levels.shape[1]).clamp(min=1)
+            levels = (levels - 0.3 * sums_per_code(gradient, codes, levels.shape[1]) / counts).sort(dim=1).values
+            continue
+        better = nearest_codes(table - gradient / diagonal, levels)
+        chosen = torch.rand(codes.shape, generator=generator, device=codes.device) < options.refine_share
+        codes = torch.where(chosen, better, codes)
+    _put_latent(model)
     if say:
-        say(f"refined: relative error of the propagated table {errors[0] ** 0.5:.3f} -> {min(errors) ** 0.5:.3f}")
+        say(f"refined: relative error of the propagated table {errors[0]:.3f} -> {min(errors):.3f}")
     return errors
+
+
+def _put_latent(model: Gnaq) -> None:
+    """Move the latent values that are nearest to another level into the interval of their code, to its border."""
+    middle = (model.levels[:, 1:] + model.levels[:, :-1]) / 2
+    edges = torch.cat(
+        [middle.new_full((len(middle), 1), -torch.inf), middle, middle.new_full((len(middle), 1), torch.inf)], 1
+    )
+    codes = model.codes.long()
+    low, high = edges.gather(1, codes), edges.gather(1, codes + 1)
+    margin = 0.05 * (model.levels[:, -1:] - model.levels[:, :1]) / (model.levels.shape[1] - 1)
+    model.latent.copy_(torch.minimum(torch.maximum(model.latent, low + margin), high - margin))
+
+
+def power_diagonal(graph: BipartiteGraph, num_layers: int, generator: torch.Generator, probes: int = 64) -> Tensor:
+    """diag(P P) of P = (I + A_hat + ... + A_hat^L) / (L + 1), estimated with random signs; float32 (|V|, 1).
+
+    Never below its bound without neighbours, 1 / (L + 1)^2.
+    """
+    signs = torch.randint(0, 2, (graph.num_nodes, probes), generator=generator, device=graph.device).float() * 2 - 1
+    estimate = graph.mean_of_powers(signs, num_layers).square().mean(dim=1, keepdim=True)
+    return estimate.clamp(min=(num_layers + 1) ** -2)
 
 
 def with_bias(rows: Tensor, positives: Tensor, negatives: Tensor, bias: Tensor | None) -> Tensor:
@@ -319,7 +345,7 @@ class GnaqAsReleased(LowBitRecommender):
         levels = torch.tanh(self.levels) if self.tanh else self.levels
         if not torch.is_grad_enabled():
             return look_up(self.codes, levels)
-        return LevelLookup.apply(self.levels.new_zeros(()), levels, self.codes, 0.0)
+        return LevelLookup.apply(self.levels.new_zeros(()), levels, self.codes)
 
     def low_bit_table(self) -> LevelTable:
         """Codes and levels as they are used."""
@@ -337,7 +363,7 @@ class GnaqAsReleased(LowBitRecommender):
         final = self.graph.mean_of_powers(table, self.num_layers)
         self._final = final.detach()
         rows = with_bias(F.embedding(nodes, final), positives, negatives, self.bias)
-        return bpr(rows) + row_penalty(table, nodes, l2)
+        return bpr(rows) + row_penalty(F.embedding(nodes, table), l2)
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -87,9 +87,9 @@ def nearest_codes(table: Tensor, levels: Tensor) -> Tensor:
         >>> nearest_codes(torch.tensor([[-5.0, 0.5, 0.6]]), torch.tensor([[0.0, 1.0]])).tolist()
         [[0, 0, 1]]
     """
-    thresholds = (levels[:, 1:] + levels[:, :-1]) / 2
-    codes = torch.zeros(table.shape, dtype=torch.uint8, device=table.device)
-    for threshold in thresholds.split(1, dim=1):
+    thresholds = ((levels[:, 1:] + levels[:, :-1]) / 2).split(1, dim=1)
+    codes = (table > thresholds[0]).to(torch.uint8)
+    for threshold in thresholds[1:]:
         codes += table > threshold
     return codes
 
@@ -179,42 +179,36 @@ def sums_per_code(values: Tensor, codes: Tensor, num_codes: int) -> Tensor:
         >>> sums_per_code(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[0, 1, 0]]), 2).tolist()
         [[5.0, 2.0]]
     """
-    return torch.stack([(values * (codes == code)).sum(dim=1) for code in range(num_codes)], dim=1)
+    return values.new_zeros(values.shape[0], num_codes).scatter_add_(1, codes.long(), values)
 
 
 class LevelLookup(torch.autograd.Function):
     """X[n, d] = levels[n, codes[n, d]]; exact gradient for the levels, straight-through gradient for a latent table.
 
         dX/dlevels: sums of the gradient over the values with that code, exact
-        dX/dlatent: the gradient itself, 0 where the latent value is more than `slack` of the outer gap beyond the outer
-                    levels: there it can't change X, and would drift away
+        dX/dlatent: the gradient itself, wherever the latent value lies
 
-    Args of `apply`: latent (|V|, D), levels (|V| or 1, K) ascending, codes uint8 (|V|, D), slack.
+    Args of `apply`: latent (|V|, D), levels (|V| or 1, K), codes (|V|, D).
 
     Example:
         >>> latent = torch.tensor([[0.2, 0.9, 9.0]], requires_grad=True)
         >>> levels = torch.tensor([[0.0, 1.0]], requires_grad=True)
-        >>> LevelLookup.apply(latent, levels, nearest_codes(latent, levels), 1.0).sum().backward()
+        >>> LevelLookup.apply(latent, levels, nearest_codes(latent, levels)).sum().backward()
         >>> latent.grad.tolist(), levels.grad.tolist()
-        ([[1.0, 1.0, 0.0]], [[1.0, 2.0]])
+        ([[1.0, 1.0, 1.0]], [[1.0, 2.0]])
     """
 
     @staticmethod
-    def forward(ctx: Any, latent: Tensor, levels: Tensor, codes: Tensor, slack: float) -> Tensor:
-        ctx.slack = slack
-        ctx.save_for_backward(latent, levels, codes)
+    def forward(ctx: Any, latent: Tensor, levels: Tensor, codes: Tensor) -> Tensor:
+        codes = codes.long()
+        ctx.save_for_backward(levels, codes)
         return look_up(codes, levels)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        latent, levels, codes = ctx.saved_tensors
-        grad_latent = grad_levels = None
-        if ctx.needs_input_grad[0]:
-            first, last = levels[:, :1], levels[:, -1:]
-            margin_low = ctx.slack * (levels[:, 1:2] - first)
-            margin_high = ctx.slack * (last - levels[:, -2:-1])
-            grad_latent = grad * ((latent >= first - margin_low) & (latent <= last + margin_high))
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        levels, codes = ctx.saved_tensors
+        grad_levels = None
         if ctx.needs_input_grad[1]:
             sums = sums_per_code(grad, codes, levels.shape[1])
             grad_levels = sums.sum(dim=0, keepdim=True) if levels.shape[0] == 1 else sums
-        return grad_latent, grad_levels, None, None
+        return grad if ctx.needs_input_grad[0] else None, grad_levels, None

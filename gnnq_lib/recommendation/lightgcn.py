@@ -56,10 +56,9 @@ class Recommender(nn.Module):
             users, positives, negatives: int64 (batch,), items counted from 0.
             l2: weight of the penalty.
         """
-        table = self.table()
         nodes = self.batch_nodes(users, positives, negatives)
-        final = self.graph.mean_of_powers(table, self.num_layers)
-        return bpr(F.embedding(nodes, final)) + row_penalty(table, nodes, l2)
+        rows, own = self.graph.batch_rows(self.table(), self.num_layers, nodes)
+        return bpr(rows) + row_penalty(own, l2)
 
     def batch_nodes(self, users: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
         """Node numbers of a batch: users, positives, negatives, one after the other, int64 (3 * batch,)."""
@@ -87,16 +86,18 @@ def bpr(rows: Tensor) -> Tensor:
     return F.softplus((users * (negatives - positives)).sum(dim=1)).mean()
 
 
-def row_penalty(table: Tensor, nodes: Tensor, l2: float) -> Tensor:
+def row_penalty(rows: Tensor, l2: float) -> Tensor:
     """l2 / 2 times the squared norm of the batch's rows, per triplet; 0 without looking at them where l2 is 0.
 
+    Args:
+        rows: (3 * batch, D), rows of X.
+        l2: weight.
+
     Example:
-        >>> row_penalty(torch.tensor([[2.0], [1.0]]), torch.tensor([0, 1, 1]), l2=0.5).item()
+        >>> row_penalty(torch.tensor([[2.0], [1.0], [1.0]]), l2=0.5).item()
         1.5
     """
-    if not l2:
-        return table.new_zeros(())
-    return 1.5 * l2 * F.embedding(nodes, table).square().sum() / nodes.numel()
+    return 1.5 * l2 * rows.square().sum() / rows.shape[0] if l2 else rows.new_zeros(())
 
 
 class LightGCN(Recommender):
