@@ -12,10 +12,13 @@ _HOMES = {
     "PackedHeader": "header",
     "PackedModel": "packed_model",
     "PreparedGraph": "packed_model",
+    "PackedEmbeddings": "similarity",
     "freeze": "freezing",
     "expected_bytes": "file_format",
     "fp32_bytes": "file_format",
     "load_packed": "file_format",
+    "pack_embeddings": "similarity",
+    "recall": "similarity",
     "save_packed": "file_format",
 }
 
