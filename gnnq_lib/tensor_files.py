@@ -98,7 +98,8 @@ class TensorFormat:
         for name in sorted(tensors):
             tensor = tensors[name]
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+            if tensor.numel():  # an empty tensor has no bytes to view
+                digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
         return digest.hexdigest()
 
     def _metadata(self, path: Path, data: bytes) -> dict[str, str]:

@@ -1,0 +1,162 @@
+"""From a packed recommender to lists: load, propagate once, rank, leave out what a user has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnnq_lib.datasets.interactions import Interactions, RatingSplit, UserItems, split_interactions
+from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS, load_interactions
+from gnnq_lib.datasets.sources import at_hand
+from gnnq_lib.errors import InputError
+from gnnq_lib.recommendation.lightgcn import Recommender
+from gnnq_lib.recommendation.packed import PackedRecommender, fingerprint, load_recommender
+from gnnq_lib.recommendation.ranking import check_k, top_items
+
+NOBODY = -1  # stands in a list where no unseen item is left
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendations:
+    """Lists of items, best first.
+
+    Attributes:
+        users: int64 (n,).
+        items: int64 (n, k); -1 where a user has no unseen item left.
+        scores: float32 (n, k); -inf there.
+    """
+
+    users: Tensor
+    items: Tensor
+    scores: Tensor
+
+
+class RecommendationServer:
+    """Ranks all items for users by a model's propagated tables, which are computed once.
+
+    Args:
+        model: any recommender.
+        seen: interactions that are never recommended, such as training and validation.
+        titles: one per item, if there are any.
+
+    Example:
+        >>> from gnnq_lib.recommendation.bipartite import BipartiteGraph
+        >>> from gnnq_lib.recommendation.lightgcn import LightGCN
+        >>> pairs = UserItems([0, 1], [0, 1], 2, 3)
+        >>> model = LightGCN(BipartiteGraph(pairs), dim=2, num_layers=0, table=torch.tensor(
+        ...     [[1.0, 0.0], [0.0, 1.0], [9.0, 9.0], [5.0, 6.0], [7.0, 8.0]]))
+        >>> RecommendationServer(model, [pairs]).recommend([0, 1], k=2).items.tolist()  # without item 0, without item 1
+        [[2, 1], [0, 2]]
+    """
+
+    def __init__(self, model: Recommender, seen: Sequence[UserItems], titles: Sequence[str] | None = None) -> None:
+        self.seen, self.titles = list(seen), titles
+        model.eval()
+        with torch.no_grad():
+            self._user_table, self._item_table = model.score_tables()
+        self.num_users, self.num_items = self._user_table.shape[0], self._item_table.shape[0]
+
+    def recommend(self, users: Sequence[int], k: int = 10) -> Recommendations:
+        """The k best unseen items of each user.
+
+        Args:
+            users: numbers from 0.
+            k: 1 to the number of items.
+
+        Raises:
+            InputError: an unknown user, k out of range.
+        """
+        chosen = torch.tensor([self._known("user", user, self.num_users) for user in users], dtype=torch.int64)
+        items = top_items(self._user_table, self._item_table, self.seen, chosen, check_k(k, self.num_items))
+        scores = (self._user_table[chosen, None] * self._item_table[items]).sum(dim=2)
+        beyond = torch.arange(k) >= torch.tensor([self.num_unseen(int(user)) for user in chosen]).view(-1, 1)
+        return Recommendations(chosen, items.masked_fill(beyond, NOBODY), scores.masked_fill(beyond, -torch.inf))
+
+    def num_unseen(self, user: int) -> int:
+        """How many items a user has not seen."""
+        return self.num_items - len(self._seen_by(user))
+
+    def place(self, user: int, item: int) -> tuple[float, int | None]:
+        """Score of one item for one user, and its place among the unseen items, from 1; None if it was seen.
+
+        Raises:
+            InputError: an unknown user or item.
+        """
+        self._known("user", user, self.num_users)
+        self._known("item", item, self.num_items)
+        scores = self._item_table @ self._user_table[user]
+        score = float(scores[item])
+        seen = self._seen_by(user)
+        if item in seen:
+            return score, None
+        scores[torch.from_numpy(seen)] = -torch.inf
+        return score, 1 + int((scores > score).sum())
+
+    def title(self, item: int) -> str:
+        """Title of an item, or nothing."""
+        return self.titles[item] if self.titles else ""
+
+    def _seen_by(self, user: int) -> np.ndarray:
+        return np.unique(np.concatenate([pairs.of(user) for pairs in self.seen] or [np.zeros(0, dtype=np.int64)]))
+
+    @staticmethod
+    def _known(kind: str, number: int, count: int) -> int:
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < count:
+            raise InputError(f"{kind} {number} is unknown; {kind}s are numbered 0 to {count - 1}")
+        return int(number)
+
+
+def serve(path: Path | str, root: Path | str | None = None) -> RecommendationServer:
+    """Load a packed recommender and propagate it.
+
+    Args:
+        path: the file.
+        root: data folder, instead of `GNNQ_DATA`; used where the file holds no interactions.
+
+    Raises:
+        InputError: what `load_recommender` refuses; interactions that are not those of the training.
+        DataUnavailableError: the data set can't be had, and the file holds no interactions.
+    """
+    packed = load_recommender(path)
+    split = training_split(packed, root)
+    return RecommendationServer(packed.model(split.train), [split.train, split.val], split.data.titles)
+
+
+def training_split(packed: PackedRecommender, root: Path | str | None = None) -> RatingSplit:
+    """The interactions a packed recommender was trained on, from the file if it has them, else from the data set.
+
+    Titles come from the data set; a file with interactions of its own does without if the data set is not at hand.
+
+    Raises:
+        InputError: the data set's interactions are others than those of the training.
+        DataUnavailableError: the data set can't be had.
+    """
+    header = packed.header
+    if header.stored_interactions:
+        train, val = packed.interactions()
+        nothing = train.select(np.zeros(len(train), dtype=bool))
+        data = Interactions(header.dataset, train.plus(val), nothing, "the model's file", titles=_titles(packed, root))
+        return RatingSplit(data, train, val, nothing, header.protocol)
+    data = load_interactions(header.dataset, root, header.split_seed)
+    split = split_interactions(data, header.protocol, header.split_seed, header.share)
+    if fingerprint(split.train, split.val) != header.interactions:
+        raise InputError(
+            f"{data.describe()} is not what this model was trained on; give the same files, or a model that holds its "
+            "interactions (`gnnq train-recommender --with-interactions`)"
+        )
+    return split
+
+
+def _titles(packed: PackedRecommender, root: Path | str | None) -> tuple[str, ...] | None:
+    """Titles from a known data set that is on this machine and has as many items."""
+    name = packed.header.dataset
+    spec = INTERACTION_SETS.get(name)
+    if spec is None or not spec.forms or not (root or at_hand([form for form, _ in spec.forms])):
+        return None
+    data = load_interactions(name, root)
+    return data.titles if data.num_items == packed.header.num_items else None
