@@ -11,7 +11,6 @@ from typing import Any
 _HOMES = {
     "PackedHeader": "header",
     "PackedModel": "packed_model",
-    "PreparedGraph": "packed_model",
     "PackedEmbeddings": "similarity",
     "freeze": "freezing",
     "expected_bytes": "file_format",

@@ -16,11 +16,11 @@ from gnnq_lib.experiments.training import Graph
 from gnnq_lib.kernels import (
     CSRGraph,
     IntegerFeatures,
+    PackedClassifier,
     PropagationGraph,
     PropagationPlan,
     RowQuantizer,
     TwoLayerWeights,
-    propagate,
     two_layer,
 )
 from gnnq_lib.models.features import FeatureMatrix
@@ -30,26 +30,6 @@ from gnnq_lib.quantizers.packing import PackedCodes
 from gnnq_lib.tensor_files import check_tensors
 
 _LARGEST_ENTRY = 127  # of a stored feature in one int8
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedGraph:
-    """A graph in the form the kernels read, with the model's plan for it: `PackedModel.prepare` makes it once.
-
-    Attributes:
-        features: the features as small integers.
-        graph: the graph with its degree factors.
-        weights, plan: the model's two layers and propagation steps.
-    """
-
-    features: IntegerFeatures
-    graph: PropagationGraph
-    weights: TwoLayerWeights
-    plan: PropagationPlan
-
-    def logits(self) -> Tensor:
-        """Class scores of every node, float32 (N, C): two kernel calls."""
-        return propagate(self.graph, two_layer(self.features, self.weights), self.plan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +68,10 @@ class PackedModel:
         Raises:
             InputError: features of another kind or number.
         """
-        return self.prepare(graph).logits()
+        return self.prepare(graph)()
 
-    def prepare(self, graph: Graph) -> PreparedGraph:
-        """Everything that depends on the graph only, to be used for many calls of `PreparedGraph.logits`."""
+    def prepare(self, graph: Graph) -> PackedClassifier:
+        """The model laid out for one graph, checked once: call the result for class scores, as often as wanted."""
         features = self._integer_features(graph.features)
         operator = graph.operator
         propagation = PropagationGraph(
@@ -100,7 +80,7 @@ class PackedModel:
             operator.inv_sqrt_degree[:, 0].contiguous(),
             operator.sqrt_degree[:, 0].contiguous(),
         )
-        return PreparedGraph(features, propagation, self.weights, self._plan(self._multipliers(graph, features)))
+        return PackedClassifier(features, self.weights, propagation, self._plan(self._multipliers(graph, features)))
 
     @cached_property
     def weights(self) -> TwoLayerWeights:

@@ -127,8 +127,8 @@ def test_another_graph_keeps_the_column_scales_of_the_trained_one(graphs, make_m
 def test_prepared_once_called_often(graphs, make_model):
     graph, model = graphs["csbm"], make_model("csbm")
     prepared = freeze(model, graph).prepare(graph)
-    assert torch.equal(prepared.logits(), prepared.logits())
-    assert torch.equal(prepared.logits(), evaluate(model, graph))
+    assert torch.equal(prepared(), prepared())
+    assert torch.equal(prepared(), evaluate(model, graph))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
