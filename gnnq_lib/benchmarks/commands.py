@@ -28,15 +28,26 @@ def kernels(
 
 
 def training(
-    dataset: Annotated[str, typer.Option(help="Data set with a public split.")] = "cora",
+    case: Annotated[str, typer.Option(help="smp (node classification) or lightgcn (recommendation).")] = "smp",
+    dataset: Annotated[str, typer.Option(help="cora for smp, gowalla for lightgcn, if not given.")] = "",
     rounds: Annotated[int, typer.Option(help="Turns of each side.", min=1)] = 3,
     epochs: Annotated[int, typer.Option(help="Epochs of the full training.", min=1)] = 200,
     json_file: JsonFile = None,
 ) -> None:
-    """An epoch of INT2 SMP beside a dense implementation of the released scheme, and a full training."""
-    from gnnq_lib.benchmarks.training import TrainingBench, run
+    """An epoch of INT2 SMP beside the released scheme; or a step of LightGCN beside its products and PyG's."""
+    if case == "smp":
+        from gnnq_lib.benchmarks.training import TrainingBench, run
 
-    _show("Training (simulated low bit)", run(TrainingBench(dataset, rounds=rounds, epochs=epochs)), json_file)
+        rows = run(TrainingBench(dataset or "cora", rounds=rounds, epochs=epochs))
+    elif case == "lightgcn":
+        from gnnq_lib.benchmarks import lightgcn
+
+        rows = lightgcn.run(lightgcn.LightgcnBench(dataset or "gowalla", rounds=rounds))
+    else:
+        from gnnq_lib.errors import InputError
+
+        raise InputError(f"case {case!r} is unknown; smp or lightgcn is accepted")
+    _show("Training (simulated low bit)", rows, json_file)
 
 
 def memory(
