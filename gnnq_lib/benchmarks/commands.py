@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this JSON file.")]
+CsvFile = Annotated[Path | None, typer.Option("--csv", help="Also write the table to this CSV file.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -15,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command("kernels")(kernels)
     app.command("training")(training)
     app.command("memory")(memory)
+    app.command("similarity")(similarity)
 
 
 def kernels(
@@ -64,9 +66,30 @@ def memory(
     _show("Memory of training", [row], json_file)
 
 
-def _show(title: str, rows: list[dict], json_file: Path | None) -> None:
+def similarity(
+    case: Annotated[
+        list[str] | None, typer.Option(help="Data set, generated or generated-ROWS; repeatable; pubmed, cs, generated.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds that each call is timed in.", min=1)] = 5,
+    json_file: JsonFile = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Top-20 search on packed embeddings beside full precision and, where it is installed, faiss: recall, size, speed."""
+    from gnnq_lib.benchmarks.similarity import SimilarityBench, run
+
+    config = SimilarityBench(tuple(case), rounds=rounds) if case else SimilarityBench(rounds=rounds)
+    _show("Similarity search (packed, real low bit)", run(config), json_file, csv_file)
+
+
+def _show(title: str, rows: list[dict], json_file: Path | None, csv_file: Path | None = None) -> None:
     from gnnq_lib.cli import print_table, write_json
 
     columns = list(dict.fromkeys(name for row in rows for name in row))
     print_table(title, columns, [["" if row.get(c) is None else str(row.get(c)) for c in columns] for row in rows])
     write_json(json_file, rows)
+    if csv_file is not None:
+        import pandas as pd
+
+        from gnnq_lib.files import atomic_write
+
+        atomic_write(csv_file, pd.DataFrame(rows, columns=columns).to_csv(index=False, float_format="%.6g"))
