@@ -74,18 +74,28 @@ def similarity(
     json_file: JsonFile = None,
     csv_file: CsvFile = None,
 ) -> None:
-    """Top-20 search on packed embeddings beside full precision and, where it is installed, faiss: recall, size, speed."""
+    """Top-20 search on packed embeddings beside full precision and faiss (where installed): recall, size, speed."""
     from gnnq_lib.benchmarks.similarity import SimilarityBench, run
 
     config = SimilarityBench(tuple(case), rounds=rounds) if case else SimilarityBench(rounds=rounds)
-    _show("Similarity search (packed, real low bit)", run(config), json_file, csv_file)
+    _show(
+        "Similarity search (packed, real low bit)",
+        run(config),
+        json_file,
+        csv_file,
+        hidden=("bench", "path", "gb_per_s", "threads"),
+    )
 
 
-def _show(title: str, rows: list[dict], json_file: Path | None, csv_file: Path | None = None) -> None:
+def _show(
+    title: str, rows: list[dict], json_file: Path | None, csv_file: Path | None = None, hidden: tuple[str, ...] = ()
+) -> None:
+    """Print a table, without the columns in `hidden`, and write all of it where asked to."""
     from gnnq_lib.cli import print_table, write_json
 
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    print_table(title, columns, [["" if row.get(c) is None else str(row.get(c)) for c in columns] for row in rows])
+    shown = [name for name in columns if name not in hidden]
+    print_table(title, shown, [[_text(row.get(name)) for name in shown] for row in rows])
     write_json(json_file, rows)
     if csv_file is not None:
         import pandas as pd
@@ -93,3 +103,9 @@ def _show(title: str, rows: list[dict], json_file: Path | None, csv_file: Path |
         from gnnq_lib.files import atomic_write
 
         atomic_write(csv_file, pd.DataFrame(rows, columns=columns).to_csv(index=False, float_format="%.6g"))
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
