@@ -2,6 +2,7 @@
 
 from gnnq_lib.plotting.accuracy import accuracy_by_bits
 from gnnq_lib.plotting.graphs import degree_distribution
+from gnnq_lib.plotting.kernels import bench_rows, cost_by_edges, recall_by_bytes, roofline, speedup_bars
 from gnnq_lib.plotting.quantization import (
     accuracy_per_seed,
     alpha_over_epochs,
@@ -26,7 +27,9 @@ __all__ = [
     "accuracy_by_depth",
     "accuracy_per_seed",
     "alpha_over_epochs",
+    "bench_rows",
     "bit_ticks",
+    "cost_by_edges",
     "degree_distribution",
     "draw_figures",
     "error_by_degree",
@@ -38,10 +41,13 @@ __all__ = [
     "loss_by_stage",
     "methods_on_cora",
     "range_calibration",
+    "recall_by_bytes",
     "relative_errors",
+    "roofline",
     "save_figure",
     "search_curves",
     "set_finding",
+    "speedup_bars",
     "staircase",
     "use_style",
 ]

@@ -1,0 +1,199 @@
+"""Figures of speed and size: roofline, speedups, cost against edges, recall against bytes.
+
+Rows are those of `gnnq bench`, with the columns bench, case, variant, bits, path, median_ms and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gnnq_lib.paths import project_root
+from gnnq_lib.plotting.registry import figure
+from gnnq_lib.plotting.style import BLACK, BLUE, FULL_PRECISION_LINE, GREEN, GREY, PINK, SKY, VERMILION, set_finding
+
+# One colour and marker per width, in every figure.
+WIDTHS = {32: (BLACK, "*"), 8: (GREEN, "s"), 4: (BLUE, "o"), 2: (VERMILION, "h"), 1: (PINK, "v")}
+PACKED = "packed (real low-bit)"
+PAPER_SPEEDUPS = {2: 5.11, 4: 4.70}  # paper A, abstract
+
+
+def width_name(bits: int) -> str:
+    """FP32 or INT-b.
+
+    Example:
+        >>> width_name(32), width_name(2)
+        ('FP32', 'INT2')
+    """
+    return "FP32" if bits == 32 else f"INT{bits:.0f}"
+
+
+def bench_rows() -> pd.DataFrame:
+    """The committed rows of all benchmarks (data/results/bench_*.csv); empty where there are none."""
+    files = sorted((project_root() / "data" / "results").glob("bench_*.csv"))
+    return pd.concat([pd.read_csv(file) for file in files], ignore_index=True) if files else pd.DataFrame()
+
+
+def roofline(points: Sequence[Mapping], gb_per_s: float, peak: float) -> Figure:
+    """Additions per second against additions per byte, under the two limits of a machine.
+
+    Args:
+        points: mappings with bits, additions and bytes of a call, and its median_ms.
+        gb_per_s: memory bandwidth, the slanted limit.
+        peak: billion float32 additions per second out of registers, the flat limit.
+
+    Example:
+        >>> point = {"bits": 2, "additions": 10**6, "bytes": 10**6, "median_ms": 1.0}
+        >>> roofline([point], gb_per_s=10, peak=100).axes[0].get_xscale()
+        'log'
+    """
+    drawing, axes = plt.subplots()
+    intensity = np.array([point["additions"] / point["bytes"] for point in points])
+    rate = np.array([point["additions"] / point["median_ms"] / 1e6 for point in points])
+    span = np.geomspace(min(intensity.min(), 0.1), max(intensity.max(), peak / gb_per_s) * 3)
+    axes.plot(span, np.minimum(span * gb_per_s, peak), color=GREY, label="limit in float32, this machine")
+    axes.plot(span, span * gb_per_s, color=GREY, linestyle=":", label="limit of the memory alone")
+    for x, y, bits in zip(intensity, rate, [point["bits"] for point in points]):
+        color, marker = WIDTHS[bits]
+        axes.plot(x, y, marker, color=color, markersize=9, label=width_name(bits))
+    axes.set(xscale="log", yscale="log", xlabel="additions per byte moved", ylabel="billion additions per second")
+    axes.legend(fontsize=8, loc="lower right")
+    return drawing
+
+
+def speedup_bars(rows: pd.DataFrame, paper: bool = False) -> Figure:
+    """Speedup over the fastest full-precision path, a group of bars per case.
+
+    Args:
+        rows: packed rows of one benchmark, one per case and width; columns case, bits, speedup_vs_best_fp32.
+        paper: draw paper A's two numbers as lines.
+
+    Example:
+        >>> rows = pd.DataFrame({"case": ["a", "a"], "bits": [2, 4], "speedup_vs_best_fp32": [9.0, 5.0]})
+        >>> len(speedup_bars(rows).axes[0].patches)
+        2
+    """
+    table = rows.pivot_table(index="case", columns="bits", values="speedup_vs_best_fp32", sort=False)
+    table = table[sorted(table.columns)]
+    drawing, axes = plt.subplots(figsize=(5.4, 1.2 + 0.42 * len(table)))
+    height = 0.8 / len(table.columns)
+    for number, bits in enumerate(table.columns):
+        places = np.arange(len(table)) + (number - (len(table.columns) - 1) / 2) * height
+        axes.barh(places, table[bits], height, color=WIDTHS[bits][0], label=width_name(bits))
+        if paper and bits in PAPER_SPEEDUPS:
+            line = {"color": WIDTHS[bits][0], "linestyle": ":", "linewidth": 1}
+            axes.axvline(PAPER_SPEEDUPS[bits], label=f"paper, INT{bits}: {PAPER_SPEEDUPS[bits]:.2f}", **line)
+    axes.axvline(1, **FULL_PRECISION_LINE)
+    axes.set_yticks(np.arange(len(table)), table.index)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("times as fast as the fastest full-precision path")
+    axes.legend(fontsize=8)
+    return drawing
+
+
+def cost_by_edges(rows: pd.DataFrame) -> Figure:
+    """Milliseconds of a sum over neighbours against the number of edges, and what memory alone would allow.
+
+    Args:
+        rows: of `gnnq_lib.benchmarks.kernels.sweep`, one width.
+
+    Example:
+        >>> row = {"path": PACKED, "bits": 2, "edges": 1000, "median_ms": 0.1, "bytes": 36000, "limit_gb_per_s": 10.0}
+        >>> cost_by_edges(pd.DataFrame([row, {**row, "edges": 2000}])).axes[0].get_xlabel()
+        'edges'
+    """
+    drawing, axes = plt.subplots()
+    kept = rows[(rows.path == PACKED) | (rows.path == "fp32")]
+    for bits, part in kept.groupby("bits"):
+        best = part.loc[part.groupby("edges").median_ms.idxmin()].sort_values("edges")
+        color, marker = WIDTHS[bits]
+        axes.plot(best.edges, best.median_ms, marker + "-", color=color, label=width_name(bits))
+        limit = best.bytes / best.limit_gb_per_s / 1e6
+        axes.plot(best.edges, limit, color=color, linestyle=":", linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel="edges", ylabel="milliseconds")
+    axes.legend(fontsize=8, title="dotted: bytes / copy bandwidth", title_fontsize=8)
+    return drawing
+
+
+def recall_by_bytes(rows: pd.DataFrame, axes: Axes | None = None) -> Figure:
+    """Recall of a similarity search against bytes per row; packed and, where measured, faiss.
+
+    Args:
+        rows: of `gnnq bench similarity`, one case and metric, any batch; columns variant, path, bits, bytes, recall.
+        axes: where to draw; a new figure if not given.
+
+    Example:
+        >>> row = {"variant": "packed", "path": PACKED, "bits": 2, "bytes": 20.0, "recall": 0.8, "rows": 1}
+        >>> recall_by_bytes(pd.DataFrame([row])).axes[0].get_ylabel()
+        'recall@20'
+    """
+    axes = plt.subplots()[1] if axes is None else axes
+    measured = rows[rows.recall.notna()].drop_duplicates(["variant", "bits"])
+    packed = measured[measured.path == PACKED].sort_values("bits")
+    axes.plot(packed.bytes / packed.rows, packed.recall, "-", color=GREY, linewidth=1)
+    for _, row in packed.iterrows():
+        color, marker = WIDTHS[row.bits]
+        axes.plot(row.bytes / row.rows, row.recall, marker, color=color, label=f"packed, {width_name(row.bits)}")
+    for marker, (_, row) in zip("P^Dx", measured[measured.path == "peer"].iterrows()):
+        axes.plot(row.bytes / row.rows, row.recall, marker, color=SKY, label=row.variant)
+    axes.set(xscale="log", xlabel="bytes per row", ylabel="recall@20", ylim=(0, 1.03))
+    axes.legend(fontsize=8)
+    return axes.figure
+
+
+@figure("kernel_speedups")
+def kernel_speedups(results: pd.DataFrame) -> Figure | None:
+    """Sums over neighbours: the best packed variant of each case and width, over the fastest full-precision path."""
+    rows = _packed("spmm")
+    if rows.empty:
+        return None
+    if "edges" in rows:
+        rows = rows[rows.edges.isna()]
+    rows = rows.loc[rows.groupby(["case", "bits"], sort=False).speedup_vs_best_fp32.idxmax()]
+    drawing = speedup_bars(rows)
+    two = rows[rows.bits == 2].speedup_vs_best_fp32
+    set_finding(drawing, f"Sums over neighbours in INT2: {two.min():.1f} to {two.max():.1f} times as fast as FP32")
+    return drawing
+
+
+@figure("inference_speedups")
+def inference_speedups(results: pd.DataFrame) -> Figure | None:
+    """The whole classifier, packed, over the fastest full-precision path, beside paper A's two numbers."""
+    rows = _packed("inference")
+    if rows.empty:
+        return None
+    drawing = speedup_bars(rows, paper=True)
+    two = rows[rows.bits == 2].speedup_vs_best_fp32
+    set_finding(drawing, f"Whole classifier in INT2: {two.min():.1f} to {two.max():.1f} times as fast as the best FP32")
+    return drawing
+
+
+@figure("similarity_recall")
+def similarity_recall(results: pd.DataFrame) -> Figure | None:
+    """Recall against bytes per row on the generated embeddings, packed and faiss."""
+    rows = bench_rows()
+    rows = rows[rows.bench == "similarity"] if len(rows) else rows
+    if rows.empty:
+        return None
+    rows = rows[(rows.case == "generated") & (rows.metric == "cosine")]
+    if rows.empty:
+        return None
+    full = rows[rows.path == "fp32"].iloc[0]
+    drawing = recall_by_bytes(rows.assign(rows=full.bytes / 4 / 64))
+    two = rows[(rows.path == PACKED) & (rows.bits == 2)].iloc[0]
+    set_finding(
+        drawing,
+        f"INT2 embeddings find {two.recall:.0%} of the true 20 in {full.bytes / two.bytes:.1f} times fewer bytes",
+    )
+    return drawing
+
+
+def _packed(bench: str) -> pd.DataFrame:
+    rows = bench_rows()
+    return rows[(rows.bench == bench) & (rows.path == PACKED)] if len(rows) else rows
