@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
-from gnnq_lib.recommendation.lightgcn import Recommender, bpr, check_teacher, row_penalty
+from gnnq_lib.recommendation.lightgcn import Batch, Recommender, bpr, check_teacher, row_penalty
 from gnnq_lib.recommendation.ranking import check_k, top_items
 
 
@@ -78,9 +78,9 @@ class Bigear(Recommender):
     def loss(self, users: Tensor, positives: Tensor, negatives: Tensor, l2: float) -> Tensor:
         """BPR on the binarised scores, the L2 penalty on V^0, and the distillation."""
         layers = self.layers()
-        nodes = self.batch_nodes(users, positives, negatives)
-        rows = torch.cat([F.embedding(nodes, layer) for layer in layers], dim=1)
-        loss = bpr(rows) + row_penalty(F.embedding(nodes, self.latent), l2)
+        batch = Batch.of(users, positives, negatives, self.graph.num_users)
+        rows = torch.cat([F.embedding(batch.nodes, layer) for layer in layers], dim=1)
+        loss = bpr(rows, batch) + row_penalty(F.embedding(batch.nodes, self.latent), batch, l2)
         return loss + self.distillation * self._distance(layers, users) if self.distillation else loss
 
     def num_bytes(self, level_bits: int = 32) -> float:

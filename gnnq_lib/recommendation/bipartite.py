@@ -77,12 +77,13 @@ class BipartiteGraph:
         """(x + A_hat x + ... + A_hat^L x) / (L + 1), shape (|V|, D)."""
         return _Symmetric.apply(x, lambda y: self._mean_of_powers(y, num_layers))
 
-    def batch_rows(self, x: Tensor, num_layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of `mean_of_powers(x, num_layers)` and of x at `nodes`, (len(nodes), D) each; nodes may repeat.
+    def rows(self, x: Tensor, num_layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of `mean_of_powers(x, num_layers)` and of x at distinct `nodes`, (len(nodes), D) each.
 
-        As one differentiable step: the gradient of x is made in place, without a second dense one for its own rows.
+        The same numbers up to rounding, with fewer passes over all nodes: a batch reads and changes few rows, so
+        everything that can be done on these alone is.
         """
-        return _BatchRows.apply(x, self, num_layers, nodes)
+        return _Rows.apply(x, self, num_layers, nodes)
 
     def powers(self, x: Tensor, num_layers: int) -> list[Tensor]:
         """[x, A_hat x, ..., A_hat^L x]."""
@@ -118,30 +119,45 @@ class _Symmetric(torch.autograd.Function):
         return ctx.apply_map(grad.contiguous()), None
 
 
-class _BatchRows(torch.autograd.Function):
-    """Gather rows of H and of X; backward scatters the one's gradient, propagates it, and adds the other's."""
+class _Rows(torch.autograd.Function):
+    """Rows of H and X at distinct nodes.
+
+    Forward keeps, of every layer, the batch's rows only. Backward is Horner's rule for the transposed map, which is the
+    same map; what it adds in every step, the gradient, is zero outside the batch's rows.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, graph: BipartiteGraph, num_layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
         ctx.graph, ctx.num_layers = graph, num_layers
         ctx.save_for_backward(nodes)
-        ctx.set_materialize_grads(False)
-        return F.embedding(nodes, graph._mean_of_powers(x, num_layers)), F.embedding(nodes, x)
+        own = F.embedding(nodes, x)
+        if num_layers == 0:
+            return own, own.clone()
+        layer, inner = x * graph.scale, torch.zeros_like(own)
+        for _ in range(num_layers - 1):
+            layer = graph.neighbour_sum(layer).mul_(graph._inverse_degree)
+            inner += F.embedding(nodes, layer)
+        outer = F.embedding(nodes, graph.neighbour_sum(layer))
+        total = own + inner * graph.degree[nodes].sqrt() + outer * graph.scale[nodes]
+        return total.div_(num_layers + 1), own
 
     @staticmethod
-    def backward(
-        ctx: Any, grad_final: Tensor | None, grad_own: Tensor | None
-    ) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, grad_final: Tensor, grad_own: Tensor) -> tuple[Tensor, None, None, None]:
         (nodes,) = ctx.saved_tensors
-        total = None
-        if grad_final is not None:
-            total = ctx.graph._mean_of_powers(_scattered(grad_final, nodes, ctx.graph.num_nodes), ctx.num_layers)
-        if grad_own is not None:
-            own = _scattered(grad_own, nodes, ctx.graph.num_nodes)
-            total = own if total is None else total.add_(own)
+        graph, layers = ctx.graph, ctx.num_layers
+        share = 1 / (layers + 1)
+        total = torch.zeros(graph.num_nodes, grad_final.shape[1], device=grad_final.device)
+        if layers:
+            scaled = grad_final * graph.scale[nodes]
+            _add_rows(total, nodes, scaled)
+            for _ in range(layers - 1):
+                total = graph.neighbour_sum(total).mul_(graph._inverse_degree)
+                _add_rows(total, nodes, scaled)
+            total = graph.neighbour_sum(total).mul_(graph.scale * share)
+        _add_rows(total, nodes, grad_final * share + grad_own)
         return total, None, None, None
 
 
-def _scattered(rows: Tensor, nodes: Tensor, num_nodes: int) -> Tensor:
-    """Sums of rows per node, (num_nodes, D); on the CPU several times as fast as index_add."""
-    return torch.ops.aten.embedding_dense_backward(rows, nodes, num_nodes, -1, False)
+def _add_rows(total: Tensor, nodes: Tensor, rows: Tensor) -> None:
+    """total[nodes] += rows for distinct nodes, in place; on a CPU faster than index_add_."""
+    total.index_copy_(0, nodes, F.embedding(nodes, total) + rows)

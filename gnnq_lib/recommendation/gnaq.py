@@ -38,7 +38,7 @@ from gnnq_lib.recommendation.levels import (
     range_levels,
     sums_per_code,
 )
-from gnnq_lib.recommendation.lightgcn import Recommender, bpr, check_teacher, row_penalty
+from gnnq_lib.recommendation.lightgcn import Batch, Recommender, bpr, check_teacher, row_penalty
 
 GRADIENTS = ("graph", "straight_through", "levels")
 
@@ -149,7 +149,9 @@ class Gnaq(LowBitRecommender):
         self.latent = nn.Parameter(start.clone(), requires_grad=options.gradient != "levels")
         self.levels = nn.Parameter(levels.expand(graph.num_nodes, -1).clone())
         self.bias = nn.Parameter(start.new_zeros(graph.num_items)) if options.linear_head else None
-        self.register_buffer("codes", nearest_codes(start, self.levels.detach()))
+        self.register_buffer(
+            "codes", nearest_codes(start, self.levels.detach()).long()
+        )  # int64: gathered in every step
         target = graph.mean_of_powers(start, num_layers) if options.anchor else None
         self.register_buffer("target", target, persistent=False)
         self._steps = 0
@@ -167,7 +169,7 @@ class Gnaq(LowBitRecommender):
     def low_bit_table(self) -> LevelTable:
         """Codes and levels as they are used."""
         levels = self.levels.detach()
-        return LevelTable(self.codes.clone(), torch.tanh(levels) if self.options.tanh else levels.clone())
+        return LevelTable(self.codes.to(torch.uint8), torch.tanh(levels) if self.options.tanh else levels.clone())
 
     def item_bias(self) -> Tensor | None:
         """The linear head's number per item, if there is a head."""
@@ -175,11 +177,11 @@ class Gnaq(LowBitRecommender):
 
     def loss(self, users: Tensor, positives: Tensor, negatives: Tensor, l2: float) -> Tensor:
         """BPR with the L2 penalty on X; with an anchor, also the distance from the teacher's H on the batch's nodes."""
-        nodes = self.batch_nodes(users, positives, negatives)
-        rows, own = self.graph.batch_rows(self.table(), self.num_layers, nodes)
-        loss = bpr(with_bias(rows, positives, negatives, self.bias)) + row_penalty(own, l2)
+        batch = Batch.of(users, positives, negatives, self.graph.num_users)
+        rows, own = self.graph.rows(self.table(), self.num_layers, batch.nodes)
+        loss = bpr(rows, batch, batch_bias(self.bias, batch, self.graph)) + row_penalty(own, batch, l2)
         if self.target is not None:
-            target = F.embedding(nodes, self.target)
+            target = F.embedding(batch.nodes, self.target)
             loss = loss + self.options.anchor * (rows - target).square().sum() / target.square().sum()
         return loss
 
@@ -233,7 +235,7 @@ def refine(model: Gnaq, teacher: Tensor, say: Callable[[str], object] | None = N
             counts = sums_per_code(torch.ones_like(table), codes, levels.shape[1]).clamp(min=1)
             levels = (levels - 0.3 * sums_per_code(gradient, codes, levels.shape[1]) / counts).sort(dim=1).values
             continue
-        better = nearest_codes(table - gradient / diagonal, levels)
+        better = nearest_codes(table - gradient / diagonal, levels).long()
         chosen = torch.rand(codes.shape, generator=generator, device=codes.device) < options.refine_share
         codes = torch.where(chosen, better, codes)
     _put_latent(model)
@@ -264,12 +266,11 @@ def power_diagonal(graph: BipartiteGraph, num_layers: int, generator: torch.Gene
     return estimate.clamp(min=(num_layers + 1) ** -2)
 
 
-def with_bias(rows: Tensor, positives: Tensor, negatives: Tensor, bias: Tensor | None) -> Tensor:
-    """Rows of a batch with the items' bias as one more column (1 for users); the rows themselves without a bias."""
+def batch_bias(bias: Tensor | None, batch: Batch, graph: BipartiteGraph) -> Tensor | None:
+    """The linear head's number for every node of a batch, 0 for users; None without a head."""
     if bias is None:
-        return rows
-    column = torch.cat([bias.new_ones(positives.numel()), bias[positives], bias[negatives]])
-    return torch.cat([rows, column[:, None]], dim=1)
+        return None
+    return torch.cat([bias.new_zeros(graph.num_users), bias])[batch.nodes]
 
 
 class MixWithNeighbours(torch.autograd.Function):
@@ -335,7 +336,7 @@ class GnaqAsReleased(LowBitRecommender):
             raise InputError(f"update_every={update_every} given; a whole number from 0 is accepted")
         self.bits, self.tanh, self.update_every = bits, tanh, update_every
         self.levels = nn.Parameter(range_levels(start, bits, "released"))
-        self.register_buffer("codes", range_codes(start, bits))
+        self.register_buffer("codes", range_codes(start, bits).long())
         head = torch.randn(graph.num_items, generator=torch.Generator().manual_seed(seed)).to(graph.device)
         self.bias = nn.Parameter(head) if linear_head else None
         self._steps, self._final = 0, None
@@ -350,7 +351,7 @@ class GnaqAsReleased(LowBitRecommender):
     def low_bit_table(self) -> LevelTable:
         """Codes and levels as they are used."""
         levels = self.levels.detach()
-        return LevelTable(self.codes.clone(), torch.tanh(levels) if self.tanh else levels.clone())
+        return LevelTable(self.codes.to(torch.uint8), torch.tanh(levels) if self.tanh else levels.clone())
 
     def item_bias(self) -> Tensor | None:
         """The linear head's number per item, if there is a head."""
@@ -358,12 +359,12 @@ class GnaqAsReleased(LowBitRecommender):
 
     def loss(self, users: Tensor, positives: Tensor, negatives: Tensor, l2: float) -> Tensor:
         """BPR with the linear head; keeps H for the codes."""
+        batch = Batch.of(users, positives, negatives, self.graph.num_users)
         table = self.table()
-        nodes = self.batch_nodes(users, positives, negatives)
-        final = self.graph.mean_of_powers(table, self.num_layers)
+        final = self.graph.mean_of_powers(table, self.num_layers)  # of all nodes: their codes follow from it
         self._final = final.detach()
-        rows = with_bias(F.embedding(nodes, final), positives, negatives, self.bias)
-        return bpr(rows) + row_penalty(F.embedding(nodes, table), l2)
+        rows, own = F.embedding(batch.nodes, final), F.embedding(batch.nodes, table)
+        return bpr(rows, batch, batch_bias(self.bias, batch, self.graph)) + row_penalty(own, batch, l2)
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -70,7 +70,7 @@ class LevelTable:
 def look_up(codes: Tensor, levels: Tensor) -> Tensor:
     """levels[n, codes[n, d]], float32 (|V|, D)."""
     levels = levels.expand(codes.shape[0], -1) if levels.shape[0] == 1 else levels
-    return levels.gather(1, codes.long())
+    return levels.gather(1, codes.long())  # .long() costs nothing where codes are int64 already
 
 
 def nearest_codes(table: Tensor, levels: Tensor) -> Tensor:
@@ -88,9 +88,9 @@ def nearest_codes(table: Tensor, levels: Tensor) -> Tensor:
         [[0, 0, 1]]
     """
     thresholds = ((levels[:, 1:] + levels[:, :-1]) / 2).split(1, dim=1)
-    codes = (table > thresholds[0]).to(torch.uint8)
+    codes = (table > thresholds[0]).view(torch.uint8)
     for threshold in thresholds[1:]:
-        codes += table > threshold
+        codes += (table > threshold).view(torch.uint8)  # seen as bytes, no conversion
     return codes
 
 
@@ -200,7 +200,6 @@ class LevelLookup(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, latent: Tensor, levels: Tensor, codes: Tensor) -> Tensor:
-        codes = codes.long()
         ctx.save_for_backward(levels, codes)
         return look_up(codes, levels)
 

@@ -9,7 +9,7 @@ from torch_geometric.nn.models import LightGCN as PygLightGCN
 from gnnq_lib.datasets.interactions import UserItems
 from gnnq_lib.errors import InputError
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
-from gnnq_lib.recommendation.lightgcn import LightGCN, bpr, check_teacher, initial_table, row_penalty
+from gnnq_lib.recommendation.lightgcn import Batch, LightGCN, bpr, check_teacher, initial_table, row_penalty
 
 
 def dense(pairs: UserItems) -> torch.Tensor:
@@ -61,21 +61,38 @@ def test_embeddings_equal_torch_geometric(split, graph, num_layers):
     assert torch.allclose(ours(), peer.get_embedding(edges), atol=1e-6)
 
 
+def batch_of(*parts: list[int], num_users: int) -> Batch:
+    return Batch.of(*[torch.tensor(part) for part in parts], num_users)
+
+
 def test_bpr_and_penalty_by_hand():
+    batch = batch_of([0], [0], [1], num_users=1)
     rows = torch.tensor([[1.0, 0.0], [2.0, 5.0], [0.5, 1.0]])
-    assert bpr(rows).item() == pytest.approx(torch.nn.functional.softplus(torch.tensor(-1.5)).item())
+    softplus = torch.nn.functional.softplus
+    assert bpr(rows, batch).item() == pytest.approx(softplus(torch.tensor(-1.5)).item())
+    bias = torch.tensor([9.0, 0.0, 0.5])
+    assert bpr(rows, batch, bias).item() == pytest.approx(softplus(torch.tensor(-1.0)).item())
     table = torch.tensor([[1.0], [2.0], [3.0]])
-    assert row_penalty(table, 0.1).item() == pytest.approx(0.05 * (1 + 4 + 9))
-    assert row_penalty(table, 0.0).item() == 0
+    assert row_penalty(table, batch, 0.1).item() == pytest.approx(0.05 * (1 + 4 + 9))
+    assert row_penalty(table, batch, 0.0).item() == 0
+
+
+def test_bpr_gradient():
+    batch = batch_of([0, 1, 1], [0, 1, 0], [2, 2, 1], num_users=2)
+    rows = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda r, b: bpr(r, batch, b), (rows, bias))
 
 
 def test_loss_is_made_of_both(graph):
     model = LightGCN(graph, dim=4)
-    batch = [torch.tensor(part) for part in ([0, 1], [2, 3], [4, 5])]
-    nodes = model.batch_nodes(*batch)
+    users, positives, negatives = (torch.tensor(part) for part in ([0, 1, 1], [2, 3, 2], [4, 5, 4]))
     final = model()
-    wanted = bpr(final[nodes]) + 0.01 / 2 * model.embedding[nodes].square().sum() / 2
-    assert model.loss(*batch, 0.01).item() == pytest.approx(wanted.item())
+    u, i, j = final[users], final[positives + 60], final[negatives + 60]
+    nodes = torch.cat([users, positives + 60, negatives + 60])
+    wanted = torch.nn.functional.softplus((u * (j - i)).sum(1)).mean()
+    wanted = wanted + 0.01 / 2 * model.embedding[nodes].square().sum() / 3
+    assert model.loss(users, positives, negatives, 0.01).item() == pytest.approx(wanted.item())
 
 
 def test_scores_are_inner_products(graph):
@@ -108,3 +125,18 @@ def test_teachers_that_do_not_fit(graph):
     for fault, table in faults.items():
         with pytest.raises(InputError, match=fault):
             check_teacher(table, graph, 4 if "110, 4" in fault else None)
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 2, 3])
+def test_rows_equal_the_plain_way(tiny, num_layers):
+    graph = BipartiteGraph(tiny)
+    x = torch.randn(8, 5, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    nodes = torch.tensor([0, 3, 5, 7])  # 3 and 7 are isolated
+    weight = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(2))
+    final, own = graph.rows(x, num_layers, nodes)
+    ((final * weight[0]).sum() + (own * weight[1]).sum()).backward()
+    found, x.grad = x.grad, None
+    plain = graph.mean_of_powers(x, num_layers)[nodes]
+    assert torch.allclose(final, plain, atol=1e-6) and torch.equal(own, x[nodes])
+    ((plain * weight[0]).sum() + (x[nodes] * weight[1]).sum()).backward()
+    assert torch.allclose(found, x.grad, atol=1e-6)
