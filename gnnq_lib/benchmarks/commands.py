@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command("kernels")(kernels)
     app.command("training")(training)
     app.command("memory")(memory)
+    app.command("serving")(serving)
     app.command("similarity")(similarity)
 
 
@@ -85,6 +86,26 @@ def similarity(
         csv_file,
         hidden=("bench", "path", "gb_per_s", "threads"),
     )
+
+
+def serving(
+    dims: Annotated[str, typer.Option(help="D of the random tables, separated by commas.")] = "64,128,256",
+    model: Annotated[
+        Path | None, typer.Option(help="A file of `gnnq train-recommender`: its tables instead of random ones.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Users per call.", min=1)] = 256,
+    rounds: Annotated[int, typer.Option(help="Rounds that each call is timed in.", min=1)] = 7,
+    json_file: JsonFile = None,
+) -> None:
+    """Users per second for lists of 20 over all items, and memory: packed tables, FP32, faiss-cpu if installed."""
+    from gnnq_lib.benchmarks.serving import ServingBench, run
+    from gnnq_lib.errors import InputError
+
+    if not all(part.strip().isdigit() for part in dims.split(",")):
+        raise InputError(f"dims={dims!r} given; whole numbers separated by commas are accepted, such as 64,128")
+    widths = tuple(int(part) for part in dims.split(","))
+    rows = run(ServingBench(dims=widths, model=model, batch=batch, rounds=rounds))
+    _show("Serving, lists of 20", rows, json_file)
 
 
 def _show(

@@ -1,4 +1,8 @@
-"""From a packed recommender to lists: load, propagate once, rank, leave out what a user has seen."""
+"""From a packed recommender to lists: load, propagate once, rank, leave out what a user has seen.
+
+`RecommendationServer` keeps the propagated tables in FP32 and gives the lists of the trained model. `CompactTables`
+keeps them in a few bits and gives nearly those lists.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,15 @@ from torch import Tensor
 from gnnq_lib.datasets.interactions import Interactions, RatingSplit, UserItems, split_interactions
 from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS, load_interactions
 from gnnq_lib.datasets.sources import at_hand
+from gnnq_lib.deployment.similarity import PackedEmbeddings, pack_embeddings
 from gnnq_lib.errors import InputError
+from gnnq_lib.quantizers.packing import PackedCodes, unpack
 from gnnq_lib.recommendation.lightgcn import Recommender
 from gnnq_lib.recommendation.packed import PackedRecommender, fingerprint, load_recommender
 from gnnq_lib.recommendation.ranking import check_k, top_items
 
 NOBODY = -1  # stands in a list where no unseen item is left
+_USERS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +116,104 @@ class RecommendationServer:
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < count:
             raise InputError(f"{kind} {number} is unknown; {kind}s are numbered 0 to {count - 1}")
         return int(number)
+
+
+@dataclass(frozen=True, eq=False)
+class CompactTables:
+    """Propagated tables in packed codes, ranked without being unpacked as a whole; made by `compact_tables`.
+
+    Propagated values are no longer a few levels per node, so they are quantized again: items by `pack_embeddings`,
+    which searches them in integers; users on an even grid per user, unpacked when they are asked for.
+
+    Attributes:
+        users: (num_users, D).
+        low, step: float16 (num_users, 1), in units of `unit`: a user's value at code q is low + q * step.
+        unit: float32 (), the largest value of all users.
+        items: of num_items rows.
+
+    Example:
+        >>> tables = compact_tables(torch.eye(3), torch.tensor([[5.0, 0.0, 1.0], [0.0, 4.0, 2.0], [1.0, 1.0, 3.0]]))
+        >>> tables.top(torch.tensor([0, 2]), k=1)[0].tolist()
+        [[0], [2]]
+    """
+
+    users: PackedCodes
+    low: Tensor
+    step: Tensor
+    unit: Tensor
+    items: PackedEmbeddings
+
+    @property
+    def nbytes(self) -> int:
+        """Everything that is kept, of users and items."""
+        return self.users.nbytes + 2 * (self.low.numel() + self.step.numel()) + 4 + self.items.nbytes
+
+    def user_rows(self, users: Tensor) -> Tensor:
+        """Rows of these users, float32 (n, D)."""
+        codes = unpack(self.users.data[users], self.users.bits, self.users.num_values)
+        return torch.addcmul(self.low[users].float(), codes.float(), self.step[users].float()) * self.unit
+
+    def top(self, users: Tensor, k: int, seen: Sequence[UserItems] = ()) -> tuple[Tensor, Tensor]:
+        """The k best items of each user and their scores, both (n, k); -1 and -inf where no unseen item is left.
+
+        Args:
+            users: int64 (n,).
+            k: 1 to the number of items.
+            seen: interactions to leave out.
+
+        Raises:
+            InputError: k out of range.
+        """
+        check_k(k, self.items.num_rows)
+        if not users.numel():
+            return users.new_zeros(0, k), torch.zeros(0, k)
+        if not seen:
+            found = self.items.search(self.user_rows(users), k)
+            return found.rows, found.scores
+        # A list of k and as many more as a user has seen holds k unseen ones. Users who have seen as much go together.
+        counts = sum(torch.from_numpy(pairs.counts)[users] for pairs in seen)
+        items, scores = users.new_full((len(users), k), NOBODY), torch.full((len(users), k), -torch.inf)
+        for chunk in torch.argsort(counts).split(_USERS_AT_ONCE):
+            length = min(k + int(counts[chunk].max()), self.items.num_rows)
+            found = self.items.search(self.user_rows(users[chunk]), length)
+            items[chunk], scores[chunk] = _unseen(found.rows, found.scores, users[chunk], seen, k)
+        return items, scores
+
+
+def compact_tables(user_table: Tensor, item_table: Tensor, user_bits: int = 4, item_bits: int = 2) -> CompactTables:
+    """Quantize propagated tables for ranking.
+
+    With 4 and 2 bits, both tables take 9.6, 10.3 and 10.5 times less than FP32 at D = 64, 128, 256 where there are as
+    many items as in Gowalla (1.4 per user).
+
+    Args:
+        user_table: float32 (num_users, D). item_table: float32 (num_items, D); see `Recommender.score_tables`.
+        user_bits, item_bits: 1, 2, 4 or 8.
+
+    Raises:
+        InputError: bits out of range, NaN or infinity.
+    """
+    if not bool(torch.isfinite(user_table).all()):
+        raise InputError("the user table holds NaN or infinity; finite numbers are accepted")
+    unit = user_table.abs().max().clamp(min=1e-30)
+    low, high = user_table.amin(dim=1, keepdim=True), user_table.amax(dim=1, keepdim=True)
+    low, step = (low / unit).half(), ((high - low) / (unit * (2**user_bits - 1))).half()
+    codes = ((user_table / unit - low) / step.float().clamp(min=1e-7)).round().clamp(0, 2**user_bits - 1)
+    users = PackedCodes.from_codes(codes.to(torch.uint8), user_bits)
+    return CompactTables(users, low, step, unit, pack_embeddings(item_table.contiguous(), item_bits))
+
+
+def _unseen(items: Tensor, scores: Tensor, users: Tensor, seen: Sequence[UserItems], k: int) -> tuple[Tensor, Tensor]:
+    """The first k unseen items of each list, in order."""
+    hidden = torch.zeros(items.shape, dtype=torch.bool)
+    wanted = users[:, None] * seen[0].num_items + items
+    for pairs in seen:
+        keys = torch.from_numpy(pairs.keys)
+        if keys.numel():
+            hidden |= keys[torch.searchsorted(keys, wanted).clamp(max=keys.numel() - 1)] == wanted
+    first = hidden.int().argsort(dim=1, stable=True)[:, :k]
+    gone = hidden.gather(1, first)
+    return items.gather(1, first).masked_fill(gone, NOBODY), scores.gather(1, first).masked_fill(gone, -torch.inf)
 
 
 def serve(path: Path | str, root: Path | str | None = None) -> RecommendationServer:

@@ -15,7 +15,7 @@ from gnnq_lib.recommendation.bipartite import BipartiteGraph
 from gnnq_lib.recommendation.lightgcn import LightGCN
 from gnnq_lib.recommendation.packed import load_recommender
 from gnnq_lib.recommendation.pipeline import other_lists, recommender_config, save_trained, train_and_pack
-from gnnq_lib.recommendation.serving import RecommendationServer, serve, training_split
+from gnnq_lib.recommendation.serving import RecommendationServer, compact_tables, serve, training_split
 from tests.test_cli import gnnq
 
 SHORT = {"teacher_epochs": 3, "epochs": 2, "dim": 16, "refine_steps": 5}
@@ -98,6 +98,47 @@ def test_lists_that_differ_are_counted(split, graph):
     one, same, other = (PostTraining(graph, table, bits=4) for table in tables)
     assert other_lists(one, same, split, 5) == 0
     assert other_lists(one, other, split, 5) > 50
+
+
+def tables(num_users=40, num_items=300, dim=32, scale=1.0):
+    generator = torch.Generator().manual_seed(0)
+    return [scale * torch.randn(rows, dim, generator=generator) for rows in (num_users, num_items)]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_compact_users_are_within_half_a_step(scale):
+    users, items = tables(scale=scale)
+    compact = compact_tables(users, items)
+    step = (users.amax(dim=1) - users.amin(dim=1)) / 15
+    error = (compact.user_rows(torch.arange(40)) - users).abs().amax(dim=1)
+    assert bool((error < 0.55 * step).all())
+
+
+def test_compact_lists_leave_out_what_was_seen():
+    users, items = tables()
+    compact = compact_tables(users, items, user_bits=8, item_bits=8)
+    chosen = torch.tensor([3, 0, 7])
+    plain, scores = compact.top(chosen, 300)
+    hidden = {3: plain[0, :5].tolist(), 0: [], 7: list(range(300))}
+    pairs = [(user, item) for user, seen in hidden.items() for item in seen]
+    seen = UserItems([user for user, _ in pairs], [item for _, item in pairs], 40, 300)
+    found, values = compact.top(chosen, 10, [seen])
+    assert found[0].tolist() == plain[0, 5:15].tolist() and found[1].tolist() == plain[1, :10].tolist()
+    assert found[2].tolist() == [-1] * 10 and bool((values[2] == -torch.inf).all())
+    assert torch.allclose(values[0], scores[0, 5:15])
+    exact = (users[chosen] @ items.T).topk(10).indices
+    assert sum(len({*a} & {*b}) for a, b in zip(plain[:, :10].tolist(), exact.tolist())) >= 28
+    assert compact.top(chosen[:0], 3, [seen])[0].shape == (0, 3)
+
+
+def test_compact_tables_refuse():
+    users, items = tables()
+    with pytest.raises(InputError, match="k=301 given"):
+        compact_tables(users, items).top(torch.tensor([0]), 301)
+    with pytest.raises(InputError, match="user table holds NaN"):
+        compact_tables(users * float("nan"), items)
+    with pytest.raises(InputError, match="hold NaN"):
+        compact_tables(users, items * float("nan"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,74 @@
+"""`gnnq bench serving` on small tables: every row is there, sizes and lists are what they claim."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import pytest
+import torch
+
+from gnnq_lib.benchmarks.serving import FP32, PACKED, ServingBench, run
+from gnnq_lib.errors import InputError
+from gnnq_lib.experiments.recommendation import train_recommender
+from gnnq_lib.recommendation.pipeline import recommender_config, save_trained
+from tests.test_cli import gnnq
+
+SMALL = {"num_users": 300, "num_items": 2000, "batch": 64, "rounds": 1}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return run(ServingBench(dims=(64,), **SMALL))
+
+
+def test_rows_and_their_numbers(rows):
+    timed = [row for row in rows if row["users_per_s"] is not None]
+    assert [row["path"] for row in timed[:4]] == [FP32, FP32, PACKED, PACKED]
+    assert timed[0]["speedup_vs_fp32_flat"] == 1 and timed[0]["recall_at_k"] == 1 and timed[0]["times_smaller"] == 1
+    assert timed[1]["recall_at_k"] > 0.999
+    assert all(row["times_smaller"] > 7 and 0.3 < row["recall_at_k"] < 1 for row in timed[2:4])
+    assert "random" in timed[0]["case"]
+
+
+def test_bytes_of_packed_tables(rows):
+    # Users: 4 bits and two 16-bit numbers; items: 2 bits and two 16-bit numbers; mean, rotation and three units.
+    assert rows[2]["bytes"] == 300 * (32 + 4) + 2000 * (16 + 4) + 4 * (64 + 64 * 64 + 3)
+
+
+def test_a_missing_peer_is_said(rows):
+    if importlib.util.find_spec("faiss") is None:
+        assert rows[-1]["note"].startswith("not installed") and rows[-1]["users_per_s"] is None
+    else:
+        assert {row["variant"] for row in rows} >= {"faiss flat", "faiss SQ8", "faiss SQ4"}
+
+
+def test_tables_of_a_trained_model(tmp_path):
+    config = recommender_config("power-law", teacher_epochs=2, epochs=1, refine_steps=2)
+    file = save_trained(train_recommender(config), tmp_path / "m.safetensors")
+    found = run(ServingBench(model=file, batch=50, rounds=1))
+    assert found[0]["case"] == "power-law, 400 users x 300 items, trained, D=64"
+
+
+@pytest.mark.parametrize("change", [{"batch": 0}, {"num_items": 19}, {"num_users": 0}], ids=str)
+def test_sizes_out_of_range(change):
+    with pytest.raises(InputError, match="are accepted"):
+        run(ServingBench(dims=(8,), **{**SMALL, **change}))
+
+
+def test_command(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gnnq_lib.benchmarks.serving.ServingBench.__init__", _small(ServingBench.__init__))
+        run = gnnq("bench", "serving", "--dims", "16", "--rounds", 1, "--json", tmp_path / "s.json")
+    assert run.returncode == 0, run.stderr
+    assert len(json.loads((tmp_path / "s.json").read_text())["results"]) >= 4
+    wrong = gnnq("bench", "serving", "--dims", "64,x")
+    assert wrong.returncode == 2 and "dims='64,x' given" in wrong.stderr
+
+
+def _small(init):
+    return lambda self, **given: init(self, **{**given, **SMALL})
+
+
+def test_threads_are_those_in_use(rows):
+    assert rows[0]["threads"] == torch.get_num_threads()
