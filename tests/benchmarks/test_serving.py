@@ -27,7 +27,7 @@ def test_rows_and_their_numbers(rows):
     assert [row["path"] for row in timed[:4]] == [FP32, FP32, PACKED, PACKED]
     assert timed[0]["speedup_vs_fp32_flat"] == 1 and timed[0]["recall_at_k"] == 1 and timed[0]["times_smaller"] == 1
     assert timed[1]["recall_at_k"] > 0.999
-    assert all(row["times_smaller"] > 7 and 0.3 < row["recall_at_k"] < 1 for row in timed[2:4])
+    assert all(row["times_smaller"] > 6 and 0.3 < row["recall_at_k"] < 1 for row in timed[2:4])
     assert "random" in timed[0]["case"]
 
 
