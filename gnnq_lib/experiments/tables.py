@@ -33,6 +33,7 @@ TABLES = Path(__file__).parent / "yaml"
 # where defaults depend on other settings, `resolve(config)`, called first so that the key covers them.
 RUNNERS = {
     "node_classification": "gnnq_lib.experiments.node_classification",
+    "error_growth": "gnnq_lib.experiments.error_growth",
     "recommendation": "gnnq_lib.experiments.recommendation",
     "packed_models": "gnnq_lib.deployment.table",
 }
