@@ -15,7 +15,18 @@ from matplotlib.figure import Figure
 
 from gnnq_lib.paths import project_root
 from gnnq_lib.plotting.registry import figure
-from gnnq_lib.plotting.style import BLACK, BLUE, FULL_PRECISION_LINE, GREEN, GREY, PINK, SKY, VERMILION, set_finding
+from gnnq_lib.plotting.style import (
+    BLACK,
+    BLUE,
+    FULL_PRECISION_LINE,
+    GREEN,
+    GREY,
+    PINK,
+    SKY,
+    VERMILION,
+    WIDTH_INCHES,
+    set_finding,
+)
 
 # One colour and marker per width, in every figure.
 WIDTHS = {32: (BLACK, "*"), 8: (GREEN, "s"), 4: (BLUE, "o"), 2: (VERMILION, "h"), 1: (PINK, "v")}
@@ -80,7 +91,7 @@ def speedup_bars(rows: pd.DataFrame, paper: bool = False) -> Figure:
     """
     table = rows.pivot_table(index="case", columns="bits", values="speedup_vs_best_fp32", sort=False)
     table = table[sorted(table.columns)]
-    drawing, axes = plt.subplots(figsize=(5.4, 1.2 + 0.42 * len(table)))
+    drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 1.8 + 0.4 * len(table)))
     height = 0.8 / len(table.columns)
     for number, bits in enumerate(table.columns):
         places = np.arange(len(table)) + (number - (len(table.columns) - 1) / 2) * height
@@ -93,7 +104,7 @@ def speedup_bars(rows: pd.DataFrame, paper: bool = False) -> Figure:
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("times as fast as the fastest full-precision path")
-    axes.legend(fontsize=8)
+    drawing.legend(fontsize=8, loc="outside lower center", ncols=4)
     return drawing
 
 
@@ -157,8 +168,7 @@ def kernel_speedups(results: pd.DataFrame) -> Figure | None:
         rows = rows[rows.edges.isna()]
     rows = rows.loc[rows.groupby(["case", "bits"], sort=False).speedup_vs_best_fp32.idxmax()]
     drawing = speedup_bars(rows)
-    two = rows[rows.bits == 2].speedup_vs_best_fp32
-    set_finding(drawing, f"Sums over neighbours in INT2: {two.min():.1f} to {two.max():.1f} times as fast as FP32")
+    set_finding(drawing, f"Sums over neighbours in INT2: {_range(rows, 2)} times as fast as the fastest FP32 path")
     return drawing
 
 
@@ -169,8 +179,7 @@ def inference_speedups(results: pd.DataFrame) -> Figure | None:
     if rows.empty:
         return None
     drawing = speedup_bars(rows, paper=True)
-    two = rows[rows.bits == 2].speedup_vs_best_fp32
-    set_finding(drawing, f"Whole classifier in INT2: {two.min():.1f} to {two.max():.1f} times as fast as the best FP32")
+    set_finding(drawing, f"Whole classifier in INT2: {_range(rows, 2)} times as fast as the fastest FP32 path")
     return drawing
 
 
@@ -192,6 +201,13 @@ def similarity_recall(results: pd.DataFrame) -> Figure | None:
         f"INT2 embeddings find {two.recall:.0%} of the true 20 in {full.bytes / two.bytes:.1f} times fewer bytes",
     )
     return drawing
+
+
+def _range(rows: pd.DataFrame, bits: int) -> str:
+    """Smallest and largest speedup of a width; one number if they are the same."""
+    found = rows[rows.bits == bits].speedup_vs_best_fp32
+    low, high = f"{found.min():.1f}", f"{found.max():.1f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _packed(bench: str) -> pd.DataFrame:
