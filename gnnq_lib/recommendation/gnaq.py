@@ -94,7 +94,7 @@ class GnaqOptions:
     neighbour_share: float = 0.5
     level_rate: float = 1.0
     update_every: int = 1
-    anchor: float = 0.0
+    anchor: float = 1.0
     tanh: bool = False
     linear_head: bool = False
 

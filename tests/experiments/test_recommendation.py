@@ -1,0 +1,163 @@
+"""Recommendation runs: configs, recipes, shared teachers, rows in the store, the tables."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.experiments import ResultsStore, load_table
+from gnnq_lib.experiments.config import config_key, make_config
+from gnnq_lib.experiments.recommendation import (
+    METHODS,
+    Config,
+    load_split,
+    model_bytes,
+    resolve,
+    run_one,
+    teacher_config,
+    train_recommender,
+)
+from gnnq_lib.paths import cache_dir
+
+TINY = {"experiment": "test", "dataset": "power-law", "dim": 8, "teacher_epochs": 3, "epochs": 2, "eval_every": 1,
+        "refine_steps": 5}  # fmt: skip
+
+
+def config(**values) -> Config:
+    return make_config(Config, {**TINY, **values})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_a_full_set_of_rows(method):
+    bits = {"fp32": 32, "bigear": 1}.get(method, 2)
+    rows = {row.metric: row for row in run_one(config(method=method, bits=bits))}
+    assert {"recall@10", "ndcg@10", "recall@20", "ndcg@20", "val_ndcg@20", "model_bytes", "train_seconds"} <= set(rows)
+    assert 0 < rows["recall@20"].value <= 1 and rows["recall@20"].source == "generated"
+    assert rows["recall@20"].split == "lightgcn 0"
+    nodes = 700
+    sizes = {"fp32": 32 * 8, "bigear": 4 * (8 + 32), "gnaq_as_released": 2 * 8 + 128 + 32 * 300 / nodes}
+    per_tensor = method in ("lsq", "n2uq", "post_training_tensor")
+    wanted = sizes.get(method, 2 * 8 + (128 / nodes if per_tensor else 128)) * nodes / 8
+    assert rows["model_bytes"].value == pytest.approx(wanted)
+    assert rows["model_bytes"].bits_per_value == pytest.approx(8 * wanted / nodes / 8)
+
+
+def test_the_teacher_is_trained_once_and_kept():
+    first = train_recommender(config())
+    files = sorted(cache_dir().rglob("*.safetensors"))
+    assert len(files) == 1 and not list(cache_dir().rglob("*.pt"))
+    stamp = files[0].stat().st_mtime_ns
+    again = train_recommender(config(experiment="other", method="lsq"))
+    assert files[0].stat().st_mtime_ns == stamp and again.teacher_seconds == first.teacher_seconds > 0
+
+
+def test_same_settings_same_numbers():
+    values = [{row.metric: row.value for row in run_one(config()) if "seconds" not in row.metric} for _ in range(2)]
+    assert values[0] == values[1]
+
+
+def test_a_kept_teacher_gives_the_same_as_a_fresh_one():
+    fresh = train_recommender(config(method="fp32", bits=32, start="random", epochs=3))
+    kept = train_recommender(config(method="fp32", bits=32, start="random", epochs=3))
+    assert torch.equal(fresh.model.embedding, kept.model.embedding) and fresh.history.loss == kept.history.loss
+
+
+def test_interrupted_teacher_resumes(monkeypatch):
+    from gnnq_lib.experiments import recommendation
+
+    run = config(method="fp32", bits=32, start="random", epochs=11)
+    whole = train_recommender(run).model.embedding.detach()
+    (file,) = cache_dir().rglob("*.safetensors")
+    file.unlink()
+    train = recommendation.train
+
+    def stop(epoch, model):
+        if epoch == 10:  # a checkpoint is written every ten epochs, after the probe of the tenth
+            monkeypatch.setattr(recommendation, "train", train)
+        if epoch == 11:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(recommendation, "train", lambda *given, **more: train(*given, **more, probe=stop))
+    with pytest.raises(KeyboardInterrupt):
+        train_recommender(run)
+    assert list(cache_dir().rglob("*.pt"))
+    assert torch.equal(train_recommender(run).model.embedding, whole)
+
+
+def test_refit_trains_on_everything():
+    plain = train_recommender(config(method="fp32", bits=32, start="random", epochs=3))
+    refit = train_recommender(config(method="fp32", bits=32, start="random", epochs=3, refit=True))
+    assert refit.model.graph.num_entries > plain.model.graph.num_entries
+    assert len(refit.history.loss) == plain.history.best_epoch
+    rows = run_one(config(method="fp32", bits=32, start="random", epochs=3, refit=True))
+    assert not any(row.metric.startswith("val_") for row in rows)
+    with pytest.raises(InputError, match="refit is for method='fp32'"):
+        train_recommender(config(refit=True))
+
+
+def test_store_gets_the_rows(tmp_path):
+    store = ResultsStore(tmp_path / "toy.csv")
+    trained = train_recommender(config(), store)
+    frame = store.frame()
+    assert (
+        store.done(config_key(trained.config)) and set(frame.method) == {"gnaq"} and set(frame.dataset) == {"power-law"}
+    )
+
+
+def test_random_start_needs_no_teacher():
+    trained = train_recommender(config(start="random"))
+    assert trained.teacher_seconds == 0 and not list(cache_dir().rglob("*.safetensors"))
+
+
+def test_half_levels():
+    model = train_recommender(config(level_bits=16)).model
+    assert torch.equal(model.levels, model.levels.half().float())
+    assert model_bytes(model, config(level_bits=16)) == (2 * 8 + 64) * 700 / 8
+
+
+def test_recipes_fill_what_is_open():
+    low, full = resolve(config(epochs=None)), resolve(config(method="fp32", bits=32, start="random", epochs=None))
+    assert low.epochs and low.lr and low.tanh is False and full.epochs > low.epochs
+    assert resolve(config(method="gnaq_as_released")).linear_head is True
+    assert teacher_config(config()).epochs == 3 and teacher_config(config()).bits == 32
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"bits": 5}, "setting bits is 5: 1 or 2 or 3 or 4 is accepted"),
+        ({"method": "fp32", "bits": 2}, "32 is accepted for method 'fp32'"),
+        ({"method": "lsq", "bits": 1}, "2 or 3 or 4 is accepted"),
+        ({"method": "bigear", "bits": 2}, "1 is accepted"),
+        ({"dim": 0}, "setting dim is 0"),
+        ({"methd": "gnaq"}, "'methd' is unknown"),
+        ({"gradient": "none"}, "setting gradient"),
+    ],
+)
+def test_faults(values, fault):
+    with pytest.raises(InputError, match=fault):
+        config(**values)
+
+
+def test_unknown_data_set():
+    with pytest.raises(InputError, match="'lastfn' is unknown"):
+        load_split("lastfn")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_no_cuda_device():
+    with pytest.raises(InputError, match="there is no CUDA device here"):
+        config(device="cuda")
+
+
+def test_own_folder_is_trained_and_not_kept(tmp_path):
+    (tmp_path / "train.txt").write_text("".join(f"{u} {u} {u + 1} {(u + 5) % 20}\n" for u in range(19)))
+    (tmp_path / "test.txt").write_text("".join(f"{u} {(u + 9) % 20}\n" for u in range(19)))
+    rows = {row.metric for row in run_one(config(dataset=str(tmp_path)))}
+    assert "recall@10" in rows and not list(cache_dir().rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["rec_fp32", "rec_methods", "rec_ablations", "rec_bits", "rec_gowalla"])
+def test_tables_load(name):
+    assert load_table(name).configs

@@ -1,0 +1,206 @@
+"""GNAQ: our design, its switches, and the released form, which smooths its table away."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.recommendation.bipartite import BipartiteGraph
+from gnnq_lib.recommendation.gnaq import (
+    Gnaq,
+    GnaqAsReleased,
+    GnaqOptions,
+    MixWithNeighbours,
+    power_diagonal,
+    refine,
+)
+from gnnq_lib.recommendation.levels import nearest_codes, range_codes, range_levels
+from gnnq_lib.recommendation.lightgcn import LightGCN
+from gnnq_lib.recommendation.training import TrainOptions, train
+
+FAST = TrainOptions(epochs=4, batch_size=128, lr=0.01, eval_every=2, select_k=10)
+
+
+@pytest.fixture(scope="module")
+def teacher(split, graph) -> torch.Tensor:
+    """A short-trained full-precision table, D = 16."""
+    model = LightGCN(graph, dim=16)
+    train(model, split, TrainOptions(epochs=15, batch_size=128, lr=0.02, eval_every=5, select_k=10))
+    return model.table().detach()
+
+
+def propagated_error(model, teacher) -> float:
+    error = model.graph.mean_of_powers(model.low_bit_table().dequantize() - teacher, 3)
+    return float(error.norm() / model.graph.mean_of_powers(teacher, 3).norm())
+
+
+def test_starts_at_fitted_levels_and_nearest_codes(graph, teacher):
+    model = Gnaq(graph, teacher, GnaqOptions(refine_steps=0))
+    table = model.low_bit_table()
+    assert table.bits == 2 and table.codes.dtype == torch.uint8 and table.levels.shape == (110, 4)
+    assert torch.equal(table.codes, nearest_codes(teacher, table.levels))
+    assert torch.equal(model.table(), table.dequantize())
+
+
+def test_refinement_lowers_the_propagated_error(graph, teacher):
+    plain = Gnaq(graph, teacher, GnaqOptions(refine_steps=0))
+    lines = []
+    refined = Gnaq(graph, teacher, GnaqOptions(refine_steps=60), say=lines.append)
+    assert propagated_error(refined, teacher) < 0.95 * propagated_error(plain, teacher)
+    assert lines and lines[0].startswith("refined: relative error")
+    # the latent table lies where the codes say
+    assert torch.equal(nearest_codes(refined.latent.detach(), refined.levels.detach()), refined.codes.to(torch.uint8))
+
+
+def test_refinement_never_ends_worse(graph, teacher):
+    model = Gnaq(graph, teacher, GnaqOptions(refine_steps=0))
+    before = propagated_error(model, teacher)
+    model.options = GnaqOptions(refine_steps=10, refine_share=1.0)  # everything at once overshoots
+    errors = refine(model, teacher)
+    assert propagated_error(model, teacher) == pytest.approx(min(errors), rel=1e-4)
+    assert min(errors) <= before * (1 + 1e-6)
+
+
+def test_diagonal_estimate(tiny):
+    graph = BipartiteGraph(tiny)
+    eye = torch.eye(8)
+    exact = graph.mean_of_powers(graph.mean_of_powers(eye, 3), 3).diagonal()[:, None]
+    found = power_diagonal(graph, 3, torch.Generator().manual_seed(0), probes=4000)
+    assert torch.allclose(found, exact, rtol=0.1)
+
+
+def test_neighbours_share_the_gradient(tiny):
+    graph = BipartiteGraph(tiny)
+    x = torch.zeros(8, 2, requires_grad=True)
+    weight = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
+    (MixWithNeighbours.apply(x, graph, 0.3) * weight).sum().backward()
+    assert torch.allclose(x.grad, 0.7 * weight + 0.3 * graph.normalised(weight), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {"bits": 1},
+        {"bits": 3},
+        {"bits": 4},
+        {"node_aware": False},
+        {"placement": "midpoints"},
+        {"placement": "released"},
+        {"gradient": "straight_through"},
+        {"gradient": "levels"},
+        {"tanh": True},
+        {"linear_head": True},
+        {"update_every": 5},
+        {"anchor": 1.0},
+    ],
+    ids=lambda switches: "-".join(f"{k}={v}" for k, v in switches.items()) or "default",
+)
+def test_every_switch_trains(split, graph, teacher, switches):
+    model = Gnaq(graph, teacher, GnaqOptions(refine_steps=5, **switches))
+    before = {name: part.clone() for name, part in model.state_dict().items()}
+    history = train(model, split, FAST)
+    assert history.best_ndcg >= history.val_ndcg[0]
+    state = model.state_dict()
+    assert (model.item_bias() is not None) == bool(switches.get("linear_head"))
+    if switches.get("gradient") == "levels":
+        assert torch.equal(state["codes"], before["codes"])
+    table = model.low_bit_table()
+    with torch.no_grad():
+        assert torch.allclose(model.table(), table.dequantize())
+    assert int(table.codes.max()) < 2**table.bits
+
+
+def test_codes_are_renewed_as_often_as_said(split, graph, teacher):
+    model = Gnaq(graph, teacher, GnaqOptions(refine_steps=0, update_every=3))
+    with torch.no_grad():
+        model.latent.neg_()
+    old = model.codes.clone()
+    model.after_step()
+    model.after_step()
+    assert torch.equal(model.codes, old)
+    model.after_step()
+    assert not torch.equal(model.codes, old)
+
+
+def test_levels_stay_ordered(graph, teacher):
+    model = Gnaq(graph, teacher, GnaqOptions(refine_steps=0))
+    with torch.no_grad():
+        model.levels[0] = torch.tensor([3.0, 1.0, 2.0, 0.0])
+    model.after_step()
+    assert model.levels[0].tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_linear_head_ranks(graph, teacher):
+    model = Gnaq(graph, teacher, GnaqOptions(refine_steps=0, linear_head=True))
+    with torch.no_grad():
+        model.bias[7] = 1e6
+    users, items = model.score_tables()
+    assert (users @ items.T).argmax(dim=1).tolist() == [7] * 60
+
+
+def test_released_form_starts_as_the_fact_sheet_says(graph, teacher):
+    model = GnaqAsReleased(graph, teacher, linear_head=False)
+    table = model.low_bit_table()
+    assert torch.equal(table.codes, range_codes(teacher, 2))
+    assert torch.allclose(table.levels, torch.tanh(range_levels(teacher, 2, "released")))
+
+
+def test_released_form_takes_codes_from_the_propagated_table(graph, teacher):
+    model = GnaqAsReleased(graph, teacher, linear_head=False)
+    batch = [torch.tensor([0, 1]), torch.tensor([1, 2]), torch.tensor([3, 4])]
+    model.loss(*batch, 0.0)
+    final = model().detach()
+    model.after_step()
+    assert torch.equal(model.low_bit_table().codes, range_codes(final, 2))
+
+
+def test_released_form_smooths_the_table_and_ours_does_not(split, graph, teacher):
+    def smoothness(model):
+        """Share of X that one product with A_hat leaves: 1 for what only depends on the degree."""
+        table = model.low_bit_table().dequantize()
+        return float(graph.normalised(table).norm() / table.norm())
+
+    options = TrainOptions(epochs=20, batch_size=128, lr=1e-3, eval_every=20, patience=0, select_k=10)
+    found = {}
+    for name, model in {
+        "released": GnaqAsReleased(graph, teacher, linear_head=False),
+        "ours": Gnaq(graph, teacher, GnaqOptions(refine_steps=20)),
+    }.items():
+        before = smoothness(model)
+        train(model, split.with_validation_in_training(), options)
+        found[name] = before, smoothness(model)
+    assert found["released"][1] > found["released"][0] + 0.1
+    assert abs(found["ours"][1] - found["ours"][0]) < 0.1
+
+
+def test_released_codes_can_be_kept(split, graph, teacher):
+    model = GnaqAsReleased(graph, teacher, update_every=0, seed=1)
+    codes = model.codes.clone()
+    train(model, split, FAST)
+    assert torch.equal(model.codes, codes)
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"bits": 5}, "tables of 1, 2, 3 or 4 bits"),
+        ({"gradient": "other"}, "gradient 'other' given"),
+        ({"neighbour_share": 1.5}, "neighbour_share=1.5"),
+        ({"update_every": 0}, "update_every=0"),
+        ({"anchor": -1.0}, "anchor=-1.0"),
+    ],
+)
+def test_options_out_of_range(values, fault):
+    with pytest.raises(InputError, match=fault):
+        GnaqOptions(**values)
+
+
+def test_teachers_that_do_not_fit(graph, teacher):
+    with pytest.raises(InputError, match=r"shape \(109, 16\) given"):
+        Gnaq(graph, teacher[1:])
+    with pytest.raises(InputError, match="holds NaN"):
+        GnaqAsReleased(graph, teacher * torch.nan)
+    with pytest.raises(InputError, match="update_every=-1"):
+        GnaqAsReleased(graph, teacher, update_every=-1)
