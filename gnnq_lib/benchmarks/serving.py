@@ -45,7 +45,7 @@ class ServingBench:
     num_users: int = GOWALLA[0]
     num_items: int = GOWALLA[1]
     model: Path | None = None
-    packed_bits: tuple[tuple[int, int], ...] = ((4, 2), (2, 4))
+    packed_bits: tuple[tuple[int, int], ...] = ((4, 2),)
     batch: int = 256
     k: int = 20
     rounds: int = 7

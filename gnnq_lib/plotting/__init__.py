@@ -14,6 +14,15 @@ from gnnq_lib.plotting.quantization import (
     search_curves,
     staircase,
 )
+from gnnq_lib.plotting.recommendation import (
+    curves_side_by_side,
+    difference_bars,
+    node_levels,
+    popularity_curve,
+    quality_by_bytes,
+    stored_methods,
+    validation_curves,
+)
 from gnnq_lib.plotting.registry import FIGURES, draw_figures, figure
 from gnnq_lib.plotting.results import accuracy_by_depth, loss_by_stage, methods_on_cora, range_calibration
 from gnnq_lib.plotting.style import LOOKS, PALETTE, Look, bit_ticks, look, save_figure, set_finding, use_style
@@ -30,7 +39,9 @@ __all__ = [
     "bench_rows",
     "bit_ticks",
     "cost_by_edges",
+    "curves_side_by_side",
     "degree_distribution",
+    "difference_bars",
     "draw_figures",
     "error_by_degree",
     "error_curves",
@@ -40,6 +51,9 @@ __all__ = [
     "look",
     "loss_by_stage",
     "methods_on_cora",
+    "node_levels",
+    "popularity_curve",
+    "quality_by_bytes",
     "range_calibration",
     "recall_by_bytes",
     "relative_errors",
@@ -49,5 +63,7 @@ __all__ = [
     "set_finding",
     "speedup_bars",
     "staircase",
+    "stored_methods",
     "use_style",
+    "validation_curves",
 ]

@@ -68,6 +68,15 @@ LOOKS: dict[str, Look] = {
     "degree_bucket": Look("scale per degree bucket", TEAL, "<"),
     "node_free": Look("free scale per node", WINE, ">"),
     "node_pow2": Look("power of two per node", VERMILION, "h"),
+    # recommenders
+    "popularity": Look("popularity", GREY, "X"),
+    "lightgcn": Look("LightGCN, FP32", BLACK, "*"),
+    "gnaq": Look("GNAQ", VERMILION, "h"),
+    "gnaq_as_released": Look("GNAQ as released", PINK, "P"),
+    "post_training_tensor": Look("rounded, one set of levels", SKY, "v"),
+    "post_training_node": Look("rounded, levels per node", BLUE, "^"),
+    "n2uq": Look("N2UQ", GREEN, "s"),
+    "bigear": Look("BiGeaR", INDIGO, "<"),
     # what shares a scale
     "per_tensor": Look("per tensor", GREY, "X"),
     "per_channel": Look("per channel", ORANGE, "s"),

@@ -1,0 +1,262 @@
+"""Figures of recommendation: popularity, training, levels of nodes, collapse, accuracy against bytes, ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gnnq_lib.experiments.store import ResultsStore
+from gnnq_lib.paths import project_root, results_dir
+from gnnq_lib.plotting.registry import figure
+from gnnq_lib.plotting.style import BLUE, FULL_PRECISION_LINE, GREY, VERMILION, WIDTH_INCHES, look, set_finding
+
+
+def popularity_curve(counts: Sequence[int], finding: str) -> Figure:
+    """Users per item against the item's rank, both on logarithmic axes; items without users are left out.
+
+    Args:
+        counts: users of each item.
+        finding: title.
+
+    Example:
+        >>> len(popularity_curve([5, 1, 3, 0], "x").axes[0].lines[0].get_xdata())
+        3
+    """
+    drawing, axes = plt.subplots()
+    ordered = np.sort(np.asarray(counts))[::-1]
+    ordered = ordered[ordered > 0]
+    axes.loglog(np.arange(1, len(ordered) + 1), ordered, color=BLUE)
+    axes.set_xlabel("rank of the item by popularity")
+    axes.set_ylabel("training users")
+    set_finding(drawing, finding)
+    return drawing
+
+
+def validation_curves(
+    curves: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    finding: str,
+    levels: Mapping[str, float] | None = None,
+    metric: str = "validation NDCG@20",
+) -> Figure:
+    """A metric over epochs, one line per model; constant levels as dashed lines.
+
+    Args:
+        curves: label or name of a look -> (epochs, values).
+        finding: title.
+        levels: label -> value.
+        metric: label of the vertical axis.
+
+    Example:
+        >>> len(validation_curves({"lightgcn": ([0, 1], [0.1, 0.2])}, "x", {"popularity": 0.05}).axes[0].lines)
+        2
+    """
+    drawing, axes = plt.subplots()
+    for index, (name, (epochs, values)) in enumerate(curves.items()):
+        axes.plot(epochs, values, **_line(name, index))
+    for label, value in (levels or {}).items():
+        axes.axhline(value, color=GREY, linestyle="--", linewidth=1, label=label)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(metric)
+    axes.legend()
+    set_finding(drawing, finding)
+    return drawing
+
+
+def node_levels(nodes: Mapping[str, tuple[Sequence[float], Sequence[float]]], finding: str) -> Figure:
+    """The values of a few nodes as histograms, with their levels and the thresholds between them.
+
+    Args:
+        nodes: title of a panel -> (values, levels).
+        finding: title.
+
+    Example:
+        >>> len(node_levels({"item 3": ([0.0, 1.0, 0.2], [0.1, 0.9])}, "x").axes)
+        1
+    """
+    drawing, panels = plt.subplots(len(nodes), 1, figsize=(WIDTH_INCHES, 1.1 + 1.3 * len(nodes)), sharex=True)
+    for axes, (title, (values, levels)) in zip(np.atleast_1d(panels), nodes.items(), strict=True):
+        levels = np.sort(np.asarray(levels))
+        axes.hist(np.asarray(values), bins=24, color=BLUE, alpha=0.35)
+        for index, level in enumerate(levels):
+            axes.axvline(level, color=VERMILION, linewidth=2, label="levels" if index == 0 else None)
+        for index, threshold in enumerate((levels[1:] + levels[:-1]) / 2):
+            axes.axvline(threshold, color=GREY, linestyle=":", label="thresholds" if index == 0 else None)
+        axes.set_title(title, fontsize=10)
+        axes.set_ylabel("values")
+    np.atleast_1d(panels)[0].legend(fontsize=8)
+    np.atleast_1d(panels)[-1].set_xlabel("entry of the node's embedding")
+    set_finding(drawing, finding)
+    return drawing
+
+
+def curves_side_by_side(table: pd.DataFrame, panels: Mapping[str, str], finding: str, x: str = "epoch") -> Figure:
+    """One panel per column of a table, a line per method.
+
+    Args:
+        table: columns "method" (label or name of a look), x, and those of `panels`.
+        panels: column -> label of the vertical axis.
+        finding: title.
+        x: column of the horizontal axis.
+
+    Example:
+        >>> table = pd.DataFrame({"method": ["gnaq"] * 2, "epoch": [0, 1], "roughness": [0.5, 0.4]})
+        >>> len(curves_side_by_side(table, {"roughness": "roughness"}, "x").axes)
+        1
+    """
+    drawing, axes = plt.subplots(1, len(panels), figsize=(max(WIDTH_INCHES, 3.4 * len(panels)), 3.2), squeeze=False)
+    for panel, (column, label) in zip(axes[0], panels.items(), strict=True):
+        for index, (name, rows) in enumerate(table.groupby("method", sort=False)):
+            panel.plot(rows[x], rows[column], **_line(str(name), index))
+        panel.set_xlabel(x)
+        panel.set_ylabel(label)
+    axes[0][-1].legend(fontsize=8)
+    set_finding(drawing, finding)
+    return drawing
+
+
+def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10") -> Figure:
+    """A ranking metric against bytes (logarithmic), a marker per method, filled at 2 bits and more; FP32 dashed.
+
+    Args:
+        table: columns method, bits, bytes, mean, and std if there are several seeds.
+        finding: title.
+        metric: label of the vertical axis.
+
+    Example:
+        >>> rows = {"method": ["fp32", "gnaq"], "bits": [32, 2], "bytes": [8e6, 1e6], "mean": [0.2, 0.19]}
+        >>> quality_by_bytes(pd.DataFrame(rows), "x").axes[0].get_xscale()
+        'log'
+    """
+    drawing, axes = plt.subplots()
+    for row in table.itertuples():
+        style = look(row.method).line()
+        style["label"] += f", {row.bits:.0f} bit" + ("s" if row.bits > 1 else "")
+        std = getattr(row, "std", None)
+        axes.errorbar(row.bytes, row.mean, None if std is None or np.isnan(std) else std, linestyle="none", capsize=3,
+                      fillstyle="none" if row.bits == 1 else "full", markersize=8, **style)  # fmt: skip
+    for level in table[table.bits == 32]["mean"]:
+        axes.axhline(level, **FULL_PRECISION_LINE)
+    axes.set_xscale("log")
+    axes.set_xlabel("bytes of the stored table")
+    axes.set_ylabel(metric)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    set_finding(drawing, finding)
+    return drawing
+
+
+def difference_bars(differences: Mapping[str, float], finding: str, label: str) -> Figure:
+    """One horizontal bar per change, first on top.
+
+    Example:
+        >>> difference_bars({"no tanh": -1.0, "midpoints": 0.2}, "x", "%").axes[0].get_xlabel()
+        '%'
+    """
+    drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 1.2 + 0.32 * len(differences)))
+    names, values = list(differences), list(differences.values())
+    axes.barh(names, values, color=[BLUE if value >= 0 else VERMILION for value in values])
+    axes.axvline(0, color="black", linewidth=1)
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    set_finding(drawing, finding)
+    return drawing
+
+
+def stored_methods(table: str) -> pd.DataFrame:
+    """Test metrics of a stored recommendation table: a line per data set, method, bits and setting; seeds averaged.
+
+    Args:
+        table: name of a results store such as "rec_quick".
+
+    Returns:
+        Columns dataset, method, bits, setting (what tells lines of one method apart), bytes, seconds_per_epoch,
+        train_seconds, and mean, std and n of recall@10, ndcg@10, recall@20, ndcg@20 (`recall@10`, `recall@10_std`).
+        Empty if the table was not measured.
+    """
+    folders = dict.fromkeys([project_root() / "data" / "results", results_dir()])
+    stores = [ResultsStore(folder / f"{table}.csv") for folder in folders if (folder / f"{table}.csv").is_file()]
+    if not stores:
+        return pd.DataFrame()
+    rows = pd.concat([store.frame() for store in stores]).drop_duplicates(["config_key", "metric"], keep="last")
+    configs = {key: config for store in stores for key, config in store.configs().items()}
+    settings = _differing(configs)
+    rows = rows.assign(setting=rows.config_key.map(settings).fillna(""))
+    keys = ["dataset", "method", "bits", "setting"]
+    values = rows.pivot_table(index=keys, columns="metric", values="value", aggfunc="mean", sort=False)
+    spread = rows.pivot_table(index=keys, columns="metric", values="value", aggfunc="std", sort=False, dropna=False)
+    metrics = [name for name in values if "@" in name and not name.startswith("val_")]
+    kept = [name for name in ("model_bytes", "seconds_per_epoch", "train_seconds") if name in values]
+    result = values[[*metrics, *kept]].rename(columns={"model_bytes": "bytes"})
+    for name in metrics:
+        result[f"{name}_std"] = spread[name].reindex(result.index) if name in spread else np.nan
+    result["n"] = rows.groupby(keys, sort=False).config_key.nunique().reindex(result.index)
+    return result.reset_index()
+
+
+@figure("recommendation_by_bytes")
+def recommendation_by_bytes(results: pd.DataFrame) -> Figure | None:
+    """NDCG@10 of every low-bit method against the bytes of its table, on the first data set of `rec_methods`."""
+    table = next((found for name in ("rec_methods", "rec_quick") if len(found := stored_methods(name))), None)
+    if table is None or not (table.bits == 32).any():
+        return None
+    here = table[table.dataset == table.dataset.iloc[0]]
+    here = here[~((here.method == "gnaq_as_released") & (here.setting == ""))]
+    here = here.rename(columns={"ndcg@10": "mean", "ndcg@10_std": "std"})
+    full = here[here.bits == 32]["mean"].max()
+    low = here[here.bits == 2].sort_values("mean").iloc[-1]
+    finding = (
+        f"{look(low.method).label} at 2 bits has {100 * low['mean'] / full:.1f} % of FP32's NDCG@10 on {low.dataset} "
+        f"(n = {low.n:.0f})"
+    )
+    return quality_by_bytes(here, finding)
+
+
+@figure("recommendation_ablations")
+def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
+    """What each part of GNAQ changes in NDCG@10, one at a time, on the first data set of `rec_ablations`."""
+    table = stored_methods("rec_ablations")
+    if table.empty:
+        return None
+    here = table[table.dataset == table.dataset.iloc[0]]
+    base = here[(here.method == "gnaq") & (here.setting == "")]
+    if base.empty or len(here) < 2:
+        return None
+    default = base["ndcg@10"].iloc[0]
+    others = here.drop(base.index)
+    changes = {
+        (row.setting if row.method == "gnaq" else f"as released; {row.setting}"): 100 * (value / default - 1)
+        for row, value in zip(others.itertuples(), others["ndcg@10"], strict=True)
+    }
+    worst = min(changes, key=changes.get)
+    finding = f"On {here.dataset.iloc[0]}, '{worst}' costs GNAQ most: {changes[worst]:.1f} % of NDCG@10"
+    return difference_bars(changes, finding, "change of NDCG@10 against the default (%)")
+
+
+def _line(name: str, index: int) -> dict:
+    """The look of a known name; else the next colour of the cycle and the name as label."""
+    try:
+        style = look(name).line()
+    except ValueError:
+        return {"label": name, "color": f"C{index}"}
+    return {**style, "markersize": 4}
+
+
+def _differing(configs: Mapping[str, dict]) -> dict[str, str]:
+    """In words, what tells configs of the same method and bits apart, apart from data set and seed."""
+    frame = pd.DataFrame.from_dict(configs, orient="index")
+    texts = {}
+    for _, group in frame.groupby(["method", "bits"], sort=False):
+        common = group.astype(str)
+        varying = [c for c in common if c not in ("dataset", "seed") and _varies(common, c)]
+        usual = {c: common[c].mode().iloc[0] for c in varying}
+        for key, row in common.iterrows():
+            texts[key] = ", ".join(f"{c}={row[c]}" for c in varying if row[c] != usual[c])
+    return texts
+
+
+def _varies(common: pd.DataFrame, column: str) -> bool:
+    """Whether a setting differs within some data set."""
+    return bool((common.groupby("dataset")[column].nunique() > 1).any())
