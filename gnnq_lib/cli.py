@@ -33,7 +33,7 @@ app.add_typer(bench, name="bench")
 app.add_typer(notebook, name="notebook")
 
 # Package with a commands.py -> the typer app that its register() gets.
-COMMAND_MODULES = {"benchmarks": bench, "deployment": app, "recommendation": app}
+COMMAND_MODULES = {"benchmarks": bench, "deployment": app, "recommendation": app, "reporting": app}
 
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this JSON file.")]
 Jobs = Annotated[int, typer.Option(help="How many at a time, each in a process of its own.", min=1)]
@@ -184,6 +184,7 @@ def info(json_file: JsonFile = None) -> None:
 def data_list(json_file: JsonFile = None) -> None:
     """List the data sets: sizes, default split, where each would come from now."""
     from gnnq_lib.datasets import DATASETS
+    from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS
     from gnnq_lib.datasets.sources import at_hand
 
     columns = ["name", "title", "nodes", "edges", "features", "classes", "split", "at hand"]
@@ -193,15 +194,24 @@ def data_list(json_file: JsonFile = None) -> None:
         sizes = (spec.num_nodes, spec.num_edges, spec.num_features, spec.num_classes)
         rows.append([name, spec.title, *(f"{size:,}" for size in sizes), spec.split, place or "no: gnnq data fetch"])
     print_table("Data sets for node classification", columns, rows)
-    write_json(json_file, [dict(zip(columns, row)) for row in rows])
+    columns_2 = ["name", "title", "users", "items", "training", "test", "at hand"]
+    rows_2 = []
+    for name, spec in INTERACTION_SETS.items():
+        place = at_hand([form for form, _ in spec.forms]) if spec.forms else "generated"
+        sizes = (spec.num_users, spec.num_items, spec.num_train, spec.num_test)
+        rows_2.append([name, spec.title, *(f"{size:,}" for size in sizes), place or "no: gnnq data fetch"])
+    print_table("Data sets for recommendation", columns_2, rows_2)
+    tables = [dict(zip(columns, row)) for row in rows] + [dict(zip(columns_2, row)) for row in rows_2]
+    write_json(json_file, tables)
 
 
 @data.command("fetch")
 def data_fetch(name: Annotated[str, typer.Argument(help="Name of a data set; see `gnnq data list`.")]) -> None:
     """Get a data set into the cache, verified, and say where it came from."""
     from gnnq_lib.datasets import load_dataset
+    from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS, load_interactions
 
-    typer.echo(load_dataset(name).describe())
+    typer.echo((load_interactions if name in INTERACTION_SETS else load_dataset)(name).describe())
 
 
 @data.command("verify")

@@ -97,7 +97,7 @@ INTERACTION_SETS: dict[str, InteractionsSpec] = {
     "gowalla": _spec("Gowalla", "gowalla", 29858, 40981, 810128, 217242),
     "yelp2018": _spec("Yelp2018", "yelp2018", 31668, 38048, 1237259, 324147),
     "amazon-book-kgat": _spec("Amazon-Book (KGAT)", "amazon-book-kgat", 70679, 24915, 652514, 193920),
-    "power-law": InteractionsSpec("Generated, power law", 400, 300, 0, 1600),
+    "power-law": InteractionsSpec("Generated, power law", 400, 300, 6086, 1600),
 }
 
 

@@ -131,7 +131,14 @@ class N2uqTable(LowBitRecommender):
         return list(zip(starts, lengths))
 
     def _expected(self) -> Tensor:
-        return torch.stack([((self.latent - start) / length).clamp(0, 1) for start, length in self._segments()]).sum(0)
+        total = None
+        for start, length in self._segments():
+            part = ((self.latent - start) / length).clamp(0, 1)
+            total = part if total is None else total + part
+        return total
 
     def _codes(self) -> Tensor:
-        return torch.stack([self.latent > start + length / 2 for start, length in self._segments()]).sum(0).float()
+        codes = torch.zeros(self.latent.shape, dtype=torch.uint8, device=self.latent.device)
+        for start, length in self._segments():
+            codes += (self.latent > start + length / 2).view(torch.uint8)
+        return codes.float()

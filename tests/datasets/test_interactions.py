@@ -205,3 +205,13 @@ def test_ml_100k_from_the_package_index():
     data = load_interactions("ml-100k", seed=3)
     assert data.source == "recbole 1.2.1" and data.split.startswith("random with seed 3")
     assert data.test.counts.max() == 10 and data.titles[0] == "Toy Story (1995)"
+
+
+def test_commands_know_the_sets():
+    from typer.testing import CliRunner
+
+    from gnnq_lib.cli import app
+
+    listed = CliRunner().invoke(app, ["data", "list"])
+    assert listed.exit_code == 0 and "Amazon-Book (KGAT)" in listed.stdout
+    assert "from generated" in CliRunner().invoke(app, ["data", "fetch", "power-law"]).stdout
