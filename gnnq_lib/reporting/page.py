@@ -1,0 +1,300 @@
+"""The report as one self-contained HTML page: claims, differences of the released codes, tables, figures, rules."""
+
+from __future__ import annotations
+
+import base64
+import html
+import inspect
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from gnnq_lib.experiments import readme
+from gnnq_lib.files import atomic_write
+from gnnq_lib.paths import figures_dir
+from gnnq_lib.reporting.claims import PAPERS
+from gnnq_lib.reporting.released import release_differences
+from gnnq_lib.reporting.results import Results
+from gnnq_lib.reporting.rules import RULES, Status
+from gnnq_lib.reporting.verdicts import Verdict, counts, judge_all, verdict_frame
+
+FIGURE_DPI = 110
+COLOURS_PER_FIGURE = 64
+TABLE_TITLES = {
+    "accuracy": "SMP on the public splits: accuracy and bits per value",
+    "methods": "INT2 quantizers on Cora",
+    "calibration": "Where ranges are measured (INT2 on Cora, from scratch)",
+    "depth": "Accuracy of SMP against depth",
+    "search": "Settings chosen on validation",
+}
+_STYLE = """
+:root{--ink:#1b1b1b;--faint:#5c5c5c;--line:#d5d5d5;--back:#fff;--band:#f5f6f8;--link:#0b5394}
+@media(prefers-color-scheme:dark){:root{--ink:#e8e8e8;--faint:#a9a9a9;--line:#444;--back:#17191c;--band:#212429;
+--link:#8ab4f8}figure img{background:#fff}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:76rem;padding:1rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);
+background:var(--back)}
+h1{font-size:1.6rem;line-height:1.25;margin:.5rem 0}h2{font-size:1.25rem;margin:2.2rem 0 .5rem}h3{font-size:1.05rem}
+a{color:var(--link)}code{font-size:.85em;overflow-wrap:anywhere}
+.scroll{overflow-x:auto;border:1px solid var(--line);border-radius:4px;margin:.6rem 0}
+table{border-collapse:collapse;font-size:.875rem;width:100%}
+caption{text-align:left;padding:.4rem .6rem;color:var(--faint)}
+th,td{padding:.35rem .6rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
+thead th{background:var(--band);white-space:nowrap}tbody tr:last-child td{border-bottom:0}
+th button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:0;cursor:pointer}
+th[aria-sort=ascending] button::after{content:" \\25B2"}th[aria-sort=descending] button::after{content:" \\25BC"}
+td.wide{min-width:18rem}td.short{white-space:nowrap}
+.badge{display:inline-block;padding:0 .5rem;border-radius:1rem;white-space:nowrap;border:1px solid currentColor}
+.holds{color:#00664b}.in-part{color:#8a5a00}.does-not-hold{color:#a83a00}.not-run{color:var(--faint)}
+@media(prefers-color-scheme:dark){.holds{color:#4fd1a5}.in-part{color:#f0b94d}.does-not-hold{color:#ff9466}}
+.counts{display:flex;flex-wrap:wrap;gap:.6rem;padding:0;list-style:none}
+.counts li{border:1px solid var(--line);border-radius:4px;padding:.3rem .8rem}.counts b{font-size:1.3rem}
+.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:1rem}
+figure{margin:0}figure img{max-width:100%;height:auto}figcaption{font-size:.85rem;color:var(--faint)}
+""".strip()
+_SCRIPT = """
+document.querySelectorAll("th button").forEach(function (button) {
+  button.addEventListener("click", function () {
+    var th = button.closest("th"), table = th.closest("table"), body = table.tBodies[0];
+    var column = Array.prototype.indexOf.call(th.parentNode.children, th);
+    var up = th.getAttribute("aria-sort") !== "ascending";
+    table.querySelectorAll("th").forEach(function (other) { other.removeAttribute("aria-sort"); });
+    th.setAttribute("aria-sort", up ? "ascending" : "descending");
+    var key = function (row) { return row.cells[column].textContent.trim(); };
+    var number = function (text) { return parseFloat(text.replace(/,/g, "").replace(/^[^0-9.+-]+/, "")); };
+    Array.prototype.slice.call(body.rows).sort(function (a, b) {
+      var x = key(a), y = key(b), m = number(x), n = number(y);
+      var order = isNaN(m) || isNaN(n) ? x.localeCompare(y) : m - n;
+      return up ? order : -order;
+    }).forEach(function (row) { body.appendChild(row); });
+  });
+});
+""".strip()
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A figure as it goes into the page."""
+
+    name: str
+    finding: str
+    description: str
+    png: bytes
+
+
+def build_report(out: Path | None = None, results: Results | None = None) -> Path:
+    """Judge every claim, draw every figure, and write the page.
+
+    Args:
+        out: where to; `report.html` in the figures folder if not given.
+        results: everything stored, if not given.
+
+    Returns:
+        The file.
+    """
+    results = Results.stored() if results is None else results
+    text = page(judge_all(results), release_differences(results), _pictures(), _tables(), results.rows)
+    return atomic_write(Path(out or figures_dir() / "report.html"), text)
+
+
+def page(
+    verdicts: Sequence[Verdict],
+    differences: pd.DataFrame,
+    pictures: Sequence[_Picture] = (),
+    tables: Sequence[tuple[str, pd.DataFrame]] = (),
+    rows: pd.DataFrame | None = None,
+) -> str:
+    """The page's HTML; nothing in it points outside.
+
+    Args:
+        verdicts: of all claims.
+        differences: from `release_differences`.
+        pictures: figures.
+        tables: (title, table of text).
+        rows: results that versions and devices are read from.
+    """
+    sections = [(title, _claims_section(verdicts, paper)) for paper, title in PAPERS.items()]
+    sections = [(title, body) for title, body in sections if body]
+    sections.append(("What the released codes do differently", _differences_section(differences)))
+    if tables:
+        sections.append(("Tables", "".join(f"<h3>{_text(title)}</h3>{table_html(frame)}" for title, frame in tables)))
+    if pictures:
+        sections.append(("Figures", f'<div class="figures">{"".join(map(_figure, pictures))}</div>'))
+    sections.append(("The rules", _rules_section(verdicts)))
+    sections.append(("Where the numbers come from", _provenance(rows)))
+    contents = "".join(f'<li><a href="#{_anchor(title)}">{_text(title)}</a></li>' for title, _ in sections)
+    body = "".join(
+        f'<section id="{_anchor(title)}"><h2>{_text(title)}</h2>{content}</section>' for title, content in sections
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<link rel="icon" href="data:,">'
+        f"<title>GNNQ: what holds</title><style>{_STYLE}</style></head><body>"
+        f"<header><h1>What holds of two papers on low-bit graph neural networks</h1>{_summary(verdicts)}</header>"
+        f'<nav aria-label="Contents"><h2>Contents</h2><ol>{contents}</ol></nav><main>{body}</main>'
+        f"<script>{_SCRIPT}</script></body></html>\n"
+    )
+
+
+def table_html(frame: pd.DataFrame, caption: str = "", classes: dict[str, str] | None = None) -> str:
+    """A table that scrolls sideways where it is too wide and sorts by its header buttons.
+
+    Args:
+        frame: text; a cell that is a `Status` value in the column "verdict" becomes a badge, "command" becomes code.
+        caption: a sentence above it.
+        classes: column -> class of its cells.
+
+    Example:
+        >>> "<td>1 &lt; 2</td>" in table_html(pd.DataFrame({"a": ["1 < 2"]}))
+        True
+    """
+    head = "".join(f'<th scope="col"><button type="button">{_text(name) or "row"}</button></th>' for name in frame)
+    lines = "".join(
+        "<tr>" + "".join(_cell(name, value, (classes or {}).get(name, "")) for name, value in row.items()) + "</tr>"
+        for _, row in frame.iterrows()
+    )
+    described = f"<caption>{_text(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="scroll" role="region" aria-label="table" tabindex="0"><table>{described}'
+        f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _cell(name: str, value: object, css: str) -> str:
+    text = _text(value)
+    if name == "verdict":
+        kind = str(value).replace("holds in part", "in part").replace(" ", "-")
+        text = f'<span class="badge {kind}">{text}</span>'
+    elif name == "command" and value:
+        text = f"<code>{text}</code>"
+    return f'<td class="{css}">{text}</td>' if css else f"<td>{text}</td>"
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _summary(verdicts: Sequence[Verdict]) -> str:
+    of_papers = [v for v in verdicts if v.claim.paper in ("A", "B")]
+    items = "".join(f"<li><b>{number}</b> {_text(name)}</li>" for name, number in counts(of_papers).items())
+    return (
+        "<p>Every claim of both papers' abstracts and every published number used, with what was measured here beside "
+        "it. Each verdict is worked out from stored results by a rule that is stated below; means are given with standard "
+        "deviation and number of runs, comparisons with a paired test.</p>"
+        f'<ul class="counts" aria-label="Verdicts on the claims of the two papers">{items}</ul>'
+        "<p>This page is written by <code>gnnq report</code>.</p>"
+    )
+
+
+def _claims_section(verdicts: Sequence[Verdict], paper: str) -> str:
+    frame = verdict_frame([v for v in verdicts if v.claim.paper == paper])
+    if frame.empty:
+        return ""
+    classes = {"text": "wide", "why": "wide", "ours": "short", "comparison": "short", "paper's number": "short"}
+    return table_html(
+        frame.rename(columns={"text": "claim in our words"}), "", {**classes, "claim in our words": "wide"}
+    )
+
+
+def _differences_section(differences: pd.DataFrame) -> str:
+    names = {"released": "the release", "ours": "here", "effect": "what it changes, measured"}
+    measured = int((differences.effect != Status.NOT_RUN.value).sum())
+    intro = (
+        f"<p>{measured} of {len(differences)} differences were measured. Differences are released minus ours, with a "
+        "paired t-test over seeds and splits.</p>"
+    )
+    wide = {"the release": "wide", "here": "wide", "what it changes, measured": "wide"}
+    return intro + table_html(differences.rename(columns=names), "", wide)
+
+
+def _rules_section(verdicts: Sequence[Verdict]) -> str:
+    used: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        used.setdefault(verdict.claim.rule, []).append(verdict.claim.name)
+    frame = pd.DataFrame(
+        [(name, ", ".join(claims), RULES[name].statement) for name, claims in used.items()],
+        columns=["rule", "claims", "statement"],
+    )
+    return "<p>Where results are missing, the verdict is “not run”.</p>" + table_html(frame, "", {"statement": "wide"})
+
+
+def _provenance(rows: pd.DataFrame | None) -> str:
+    note = (
+        "<p>Numbers of others are in <code>data/reported</code>, ours in <code>data/results</code>: one measurement per "
+        "row, with settings, seed, commit, versions and device.</p>"
+    )
+    if rows is None or rows.empty:
+        return note
+    facts = rows.groupby("experiment", sort=True).agg(
+        runs=("config_key", "nunique"), rows=("value", "size"), device=("device", "last"), commit=("commit", "last")
+    )
+    return note + table_html(facts.reset_index().astype(str))
+
+
+def _figure(picture: _Picture) -> str:
+    data = base64.b64encode(picture.png).decode()
+    alt = _text(f"{picture.finding}. {picture.description}")
+    return (
+        f'<figure id="figure-{_anchor(picture.name)}"><img src="data:image/png;base64,{data}" alt="{alt}">'
+        f"<figcaption>{_text(picture.description)}</figcaption></figure>"
+    )
+
+
+def _pictures() -> list[_Picture]:
+    """Every figure that the results suffice for, drawn anew and small."""
+    import matplotlib.pyplot as plt
+
+    from gnnq_lib.experiments.store import all_results
+    from gnnq_lib.plotting import FIGURES, use_style
+
+    use_style()
+    results, pictures = all_results(), []
+    with plt.ioff():
+        for name, draw in FIGURES.items():
+            drawn = draw(results)
+            if drawn is None:
+                continue
+            finding = " ".join(drawn.get_suptitle().split()) or name.replace("_", " ")
+            description = " ".join((inspect.getdoc(draw) or "").split("\n\n")[0].split())
+            pictures.append(_Picture(name, finding, description, _small_png(drawn)))
+            plt.close(drawn)
+    return pictures
+
+
+def _small_png(drawn) -> bytes:
+    """A figure as a PNG with few colours, a quarter of the size of a full one."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format="png", dpi=FIGURE_DPI)
+    picture = Image.open(buffer).convert("RGB").quantize(COLOURS_PER_FIGURE)
+    small = io.BytesIO()
+    picture.save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def _tables() -> list[tuple[str, pd.DataFrame]]:
+    """The README's tables, its claims left out, whose results are there."""
+    tables = []
+    for name, make in readme.TABLES.items():
+        if name == "claims":
+            continue
+        head, _, *lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in _padded(make())]
+        tables.append((TABLE_TITLES.get(name, name.replace("_", " ").capitalize()), pd.DataFrame(lines, columns=head)))
+    return tables
+
+
+def _padded(markdown: str) -> list[str]:
+    """Lines of a Markdown table; an empty first heading gets a name, so that no cell is lost."""
+    lines = markdown.splitlines()
+    lines[0] = re.sub(r"^\|\s*\|", "| setting |", lines[0])
+    return lines

@@ -1,0 +1,337 @@
+"""What the released codes do differently from ours, and what each difference changes, measured where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from gnnq_lib.paths import project_root
+from gnnq_lib.reporting.results import Results
+from gnnq_lib.reporting.rules import p_text, spread_of
+from gnnq_lib.reporting.rules_paper_a import PACKED
+from gnnq_lib.reporting.statistics import paired_test
+
+NOT_RUN = "not run"
+CALIBRATED = {"model": "smp", "multiplier": False, "placement": "node"}
+PARTS_OF_GNAQ = {"start": "teacher", "dim": 64, "bits": 2}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference.
+
+    Attributes:
+        paper: "A" or "B".
+        released, ours: what each does.
+        effect: what it changes, with numbers; "not run" where it was not measured.
+        command: what measures it; empty where the library has no switch for it.
+    """
+
+    paper: str
+    released: str
+    ours: str
+    effect: str
+    command: str = ""
+
+
+def release_differences(results: Results | None = None) -> pd.DataFrame:
+    """All differences as a table of text, with the effects computed from the results.
+
+    Args:
+        results: everything stored, if not given.
+    """
+    results = Results.stored() if results is None else results
+    return pd.DataFrame([make(results) for make in _DIFFERENCES])
+
+
+_DIFFERENCES: list[Callable[[Results], Difference]] = []
+
+
+def _difference(make: Callable[[Results], Difference]) -> Callable[[Results], Difference]:
+    _DIFFERENCES.append(make)
+    return make
+
+
+def effect_of(
+    results: Results, metric: str, experiment: str, common: dict, released: dict, ours: dict, unit: str = "%"
+) -> str:
+    """The released setting beside ours, all else equal, with a paired test; "not run" if either is missing.
+
+    Args:
+        metric, experiment: as for `Results.select`.
+        common: settings of both.
+        released, ours: the settings that differ.
+        unit: of the metric; "" for rankings.
+    """
+    theirs = results.select(metric, experiment, **{**common, **released})
+    default = results.select(metric, experiment, **{**common, **ours})
+    pairs = {"dataset", "seed", "split_seed"} & set(theirs) & set(default)
+    if theirs.empty or default.empty or theirs.merge(default, on=sorted(pairs)).empty:
+        return NOT_RUN
+    test = paired_test(theirs, default)
+    if unit == "%":
+        change = f"{test.difference:+.1f} points"
+    else:
+        change = f"{100 * test.difference / default.value.mean():+.1f} % {metric}"
+    return f"released {spread_of(theirs)}, ours {spread_of(default)}: {change} ({p_text(test.p_value)}, {test.n} pairs)"
+
+
+def _joined(parts: dict[str, str]) -> str:
+    """Several effects in one sentence; "not run" if none was measured."""
+    measured = {name: text for name, text in parts.items() if text != NOT_RUN}
+    return "; ".join(f"{name}: {text}" for name, text in measured.items()) or NOT_RUN
+
+
+@_difference
+def _gradient(results: Results) -> Difference:
+    settings = {**CALIBRATED, "calibration": "evaluation", "dropout_first": False}
+    effects = {
+        name: effect_of(results, "test_accuracy", "calibration|paper_switches", {**settings, "method": method},
+                        {"as_released": True}, {"as_released": False})
+        for method, name in (("qlr", "QLR"), ("bt_star", "BT*"))
+    }  # fmt: skip
+    return Difference(
+        "A",
+        "The gradient of the range factor is zero up to rounding noise, so ranges stay where the search put them",
+        "The gradient of the quantizer's output with respect to the factor",
+        _joined(effects),
+        "gnnq run calibration",
+    )
+
+
+@_difference
+def _calibration(results: Results) -> Difference:
+    released = {"calibration": "training", "dropout_first": True}
+    ours = {"calibration": "evaluation", "dropout_first": False}
+    effects = {
+        f"{name}, {gradient} gradient": effect_of(
+            results, "test_accuracy", "calibration|paper_switches",
+            {**CALIBRATED, "method": method, "as_released": gradient == "released"}, released, ours)
+        for method, name in (("qlr", "QLR"), ("bt_star", "BT*"))
+        for gradient in ("correct", "released")
+    }  # fmt: skip
+    return Difference(
+        "A",
+        "Ranges are those of the last training step, on tensors that dropout has scaled up, frozen for evaluation",
+        "Ranges are measured on what evaluation sees; the quantizer stands before dropout",
+        _joined(effects),
+        "gnnq run calibration",
+    )
+
+
+@_difference
+def _shared_range(results: Results) -> Difference:
+    return Difference(
+        "A",
+        "One range factor per stage is shared by all layers and both propagations; the last first call sets it",
+        "One range factor per quantizer",
+        NOT_RUN,
+    )
+
+
+@_difference
+def _edge_messages(results: Results) -> Difference:
+    effects = {
+        name: effect_of(results, "test_accuracy", "paper_switches|methods_cora_scratch",
+                        {"model": "smp", "method": method, "bits": 2, "start": "scratch", "multiplier": False,
+                         "as_released": False}, {"placement": "edge"}, {"placement": "node"})
+        for method, name in (("qlr", "QLR"), ("bt_star", "BT*"))
+    }  # fmt: skip
+    return Difference(
+        "A",
+        "Messages are quantized once per edge, which cannot be stored packed",
+        "Messages are quantized once per node; sums of integers are then exact",
+        _joined(effects),
+        "gnnq run paper_switches",
+    )
+
+
+@_difference
+def _appnp(results: Results) -> Difference:
+    common = {"method": "fp32", "start": "scratch"}
+    smp = {"model": "smp", "multiplier": True, "gap_term": False}
+    effects = {
+        "SMP with its multiplier beside APPNP": effect_of(
+            results, "test_accuracy", "paper_switches", common, smp, {"model": "appnp"}),
+        "with the term that the release drops": effect_of(
+            results, "test_accuracy", "paper_switches", common, smp,
+            {"model": "smp", "multiplier": True, "gap_term": True}),
+    }  # fmt: skip
+    return Difference(
+        "A",
+        "At the released settings the base step of SMP is APPNP with teleport 0.1; the multiplier's step drops one term "
+        "of the Lagrangian's gradient, and the slack does not move",
+        "The same step by default, the dropped term as a switch, multiplier off by default",
+        _joined(effects),
+        "gnnq run paper_switches",
+    )
+
+
+@_difference
+def _emp(results: Results) -> Difference:
+    common = {"method": "fp32", "bits": 32}
+    effects = {
+        name: effect_of(results, "test_accuracy", table, common, {"model": "emp_released"}, {"model": "emp"})
+        for name, table in (("public split", "paper_switches"), ("random splits", "paper_random_cora"))
+    }
+    return Difference(
+        "A",
+        "EMP's sparse term is computed and then overwritten, and its edge weights are read from the diagonal",
+        "Elastic message passing with its term and the normalised weights",
+        _joined(effects),
+        "gnnq run paper_switches",
+    )
+
+
+@_difference
+def _test_selection(results: Results) -> Difference:
+    printed = pd.read_csv(project_root() / "data" / "reported" / "paper_a_notebook.csv")
+    gain = printed.max_test - printed.test_at_best_val
+    return Difference(
+        "A",
+        "Embeddings for similarity search are saved at the epoch of best test accuracy",
+        "Every choice is made on validation",
+        f"in the authors' own logs the best test epoch is {gain.mean():.1f} points above the epoch chosen on "
+        f"validation, on average over {len(gain)} settings ({gain.max():.1f} at most)",
+        "gnnq report",
+    )
+
+
+@_difference
+def _single_split(results: Results) -> Difference:
+    rows = results.select("test_accuracy", "paper_random_cora*", dataset="cora", model="smp", method="fp32")
+    effect = NOT_RUN
+    if len(rows) > 1:
+        low, high = rows.value.min(), rows.value.max()
+        effect = f"FP32 SMP over {len(rows)} random splits: {spread_of(rows)} %, from {low:.1f} to {high:.1f} %"
+    return Difference(
+        "A",
+        "The option that should run n random splits runs the n-th only, and every run starts from one fixed seed",
+        "Splits and seeds are looped over, with mean and standard deviation",
+        effect,
+        "gnnq run paper_random_cora",
+    )
+
+
+@_difference
+def _no_integers(results: Results) -> Difference:
+    table = results.bench("inference", path=PACKED, bits=2)
+    if "bench" in table:
+        table = table[table.bench == "inference"]
+    effect = NOT_RUN
+    if len(table):
+        factors = table.speedup_vs_fp32_as_released
+        effect = f"packed INT2 is {factors.min():.1f} to {factors.max():.1f} times faster than dense FP32 as released"
+    return Difference(
+        "A",
+        "All arithmetic is simulated in FP32 on dense features; there is no integer kernel",
+        "Packed codes and integer kernels, giving the simulated model's answers",
+        effect,
+        "gnnq bench inference",
+    )
+
+
+@_difference
+def _dense_adjacency(results: Results) -> Difference:
+    table = results.bench("training")
+    effect = NOT_RUN
+    if {"path", "median_ms"} <= set(table):
+        dense = table[table.path.str.contains("dense", na=False)].median_ms
+        sparse = table[~table.path.str.contains("dense", na=False)].median_ms
+        if len(dense) and len(sparse):
+            effect = f"an epoch of the dense form takes {dense.min() / sparse.min():.1f} times as long"
+    return Difference(
+        "A",
+        "The N x N adjacency matrix is built densely two or three times per forward pass",
+        "Sparse weights, computed once",
+        effect,
+        "gnnq bench training",
+    )
+
+
+@_difference
+def _collapse(results: Results) -> Difference:
+    common = {**PARTS_OF_GNAQ}
+    effects = {}
+    for metric in ("recall@10", "ndcg@10"):
+        for head in (True, False):
+            name = f"{'with' if head else 'without'} its linear head"
+            effects[f"{name}, {metric}"] = effect_of(
+                results, metric, "rec_methods|rec_*_methods", common,
+                {"method": "gnaq_as_released", "linear_head": head}, {"method": "gnaq"}, "")  # fmt: skip
+    return Difference(
+        "B",
+        "Codes are taken anew from the propagated embedding after every batch, an iteration that smooths the table",
+        "Codes are the nearest levels of a latent table that is trained",
+        _joined(effects),
+        "gnnq run rec_methods",
+    )
+
+
+@_difference
+def _levels(results: Results) -> Difference:
+    return _ablated(
+        results,
+        {"placement": "released"},
+        {"placement": "lloyd"},
+        "First levels at 0.2, 0.4, 0.6, 0.8 of a node's range, thresholds at its quarters",
+        "First levels fitted to the node's values (Lloyd's rule)",
+    )
+
+
+@_difference
+def _tanh(results: Results) -> Difference:
+    return _ablated(
+        results,
+        {"tanh": True},
+        {"tanh": False},
+        "Levels are initialised to the teacher's values but used through tanh",
+        "Levels are used as they are",
+    )
+
+
+@_difference
+def _head(results: Results) -> Difference:
+    return _ablated(
+        results,
+        {"linear_head": True},
+        {"linear_head": False},
+        "A linear head adds a free FP32 number per user and item, started at random",
+        "Inner products only",
+    )
+
+
+def _ablated(results: Results, released: dict, ours: dict, theirs_text: str, ours_text: str) -> Difference:
+    """One switch of GNAQ; the other switches as in the run with ours."""
+    switches = {"placement": "lloyd", "tanh": False, "linear_head": False}
+    common = {name: value for name, value in switches.items() if name not in released}
+    common |= {**PARTS_OF_GNAQ, "method": "gnaq", "node_aware": True, "gradient": "graph", "level_bits": 32,
+               "update_every": 1}  # fmt: skip
+    rows = results.select("ndcg@10", "rec_ablations", **common, **ours)
+    if len(rows):  # the default's, so that the other ablations do not enter
+        common |= {name: rows[name].mode().iloc[0] for name in ("refine_steps", "anchor")}
+    effect = effect_of(results, "ndcg@10", "rec_ablations", common, released, ours, "")
+    return Difference("B", theirs_text, ours_text, effect, "gnnq run rec_ablations")
+
+
+@_difference
+def _float_codes(results: Results) -> Difference:
+    return Difference(
+        "B",
+        "Codes are held and saved as FP32, so nothing becomes smaller",
+        "Two bits per code, packed, in a file",
+        "sizes: see claim B3",
+        "gnnq run rec_methods",
+    )
+
+
+@_difference
+def _test_epochs(results: Results) -> Difference:
+    return Difference(
+        "B",
+        "The teacher's number of epochs is chosen on test data, and the validation split changes with the seed",
+        "Teacher and student share one split; test data choose nothing",
+        NOT_RUN,
+    )

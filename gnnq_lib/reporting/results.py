@@ -1,0 +1,116 @@
+"""All stored results in one place: measurements with their settings, and the benchmark tables."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.experiments.store import COLUMNS, NUMBERS, ResultsStore, all_results, is_store
+from gnnq_lib.paths import project_root, results_dir
+
+BENCH_KEYS = ("bench", "case", "variant", "bits", "path")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured.
+
+    Attributes:
+        rows: one measurement per row, as in the results stores, with every setting of its run as a further column.
+        benches: name of a benchmark ("inference") -> its table, one row per case, variant, bits and path.
+
+    Example:
+        >>> Results.of([{"experiment": "t", "metric": "m", "value": 1.0}]).select("m", experiment="t*").value.tolist()
+        [1.0]
+    """
+
+    rows: pd.DataFrame
+    benches: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    @classmethod
+    def stored(cls) -> Results:
+        """Everything in the project's `data/results` and the results folder."""
+        folders = list(dict.fromkeys([project_root() / "data" / "results", results_dir()]))
+        files = [file for folder in folders for file in sorted(folder.glob("*.csv"))]
+        configs = {key: c for file in files if is_store(file) for key, c in ResultsStore(file).configs().items()}
+        benches = {file.stem.removeprefix("bench_"): _bench(file) for file in files if file.stem.startswith("bench_")}
+        return cls(_with_settings(all_results(), configs), benches)
+
+    @classmethod
+    def of(cls, rows: list[dict[str, Any]], **benches: list[dict[str, Any]]) -> Results:
+        """From rows made by hand; columns that are not given are empty."""
+        frame = pd.DataFrame(rows)
+        frame = frame.reindex(columns=[*COLUMNS, *(name for name in frame if name not in COLUMNS)])
+        for name in NUMBERS:
+            frame[name] = pd.to_numeric(frame[name])
+        return cls(frame, {name: pd.DataFrame(table) for name, table in benches.items()})
+
+    def select(self, metric: str, experiment: str = "*", **wanted: Any) -> pd.DataFrame:
+        """Rows of one metric, of experiments whose name matches the pattern, with the given settings.
+
+        Args:
+            metric: name of the metric.
+            experiment: a name or pattern such as "paper_depth_*"; several are separated by "|".
+            wanted: column -> value, or list of values; rows without that setting do not match.
+        """
+        names = self.rows.experiment.fillna("").map(str)
+        patterns = experiment.split("|")
+        chosen = (self.rows.metric == metric) & names.map(lambda n: any(fnmatch.fnmatch(n, p) for p in patterns))
+        for name, value in wanted.items():
+            if name not in self.rows:
+                return self.rows.iloc[:0]
+            values = value if isinstance(value, list | tuple) else [value]
+            chosen &= self.rows[name].isin(values)
+        return self.rows[chosen]
+
+    def bench(self, name: str, **wanted: Any) -> pd.DataFrame:
+        """Rows of a benchmark with the given column values; none if it was not run.
+
+        Example:
+            >>> Results.of([], inference=[{"case": "cora", "bits": 2}]).bench("inference", bits=4).empty
+            True
+        """
+        table = self.benches.get(name, pd.DataFrame())
+        for column, value in wanted.items():
+            if column not in table:
+                return table.iloc[:0]
+            table = table[table[column].isin(value if isinstance(value, list | tuple) else [value])]
+        return table
+
+
+def _with_settings(rows: pd.DataFrame, configs: Mapping[str, Mapping]) -> pd.DataFrame:
+    """Rows with the settings of their run; lists as text, so that they can be compared."""
+    extra = {
+        key: {
+            name: " ".join(map(str, value)) if isinstance(value, list) else value
+            for name, value in config.items()
+            if name not in COLUMNS
+        }
+        for key, config in configs.items()
+    }
+    settings = pd.DataFrame.from_dict(extra, orient="index")
+    return rows.join(settings, on="config_key") if len(settings) else rows
+
+
+def _bench(file: Path) -> pd.DataFrame:
+    """A benchmark's table: as it stands, or one line per run and case where it is kept as a results store."""
+    if not is_store(file):
+        table = pd.read_csv(file)
+        if "case" not in table:
+            raise InputError(f"{file} has the columns {', '.join(table.columns)}; a benchmark's has case, bits, path.")
+        return table
+    store = ResultsStore(file)
+    rows = store.frame().rename(columns={"dataset": "case", "model": "variant", "method": "path"})
+    rows = rows.assign(bench=file.stem.removeprefix("bench_"))
+    by = [*BENCH_KEYS, "seconds", "config_key"]
+    return (
+        rows.pivot_table(index=by, columns="metric", values="value", dropna=False, observed=True)
+        .dropna(how="all")
+        .reset_index()
+    )

@@ -1,0 +1,104 @@
+"""Paired comparison over seeds and splits, and the correction for making several of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy import stats
+
+from gnnq_lib.errors import InputError
+
+SIGNIFICANT = 0.05
+PAIRED_ON = ("dataset", "split", "split_seed", "seed")
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two methods compared on the same seeds and splits.
+
+    Attributes:
+        difference: mean of first minus second.
+        std: standard deviation of the differences; NaN for one pair.
+        n: pairs.
+        p_value: of Student's paired t-test, two-sided; NaN for one pair.
+    """
+
+    difference: float
+    std: float
+    n: int
+    p_value: float
+
+    def clearly_above(self, p_value: float | None = None) -> bool:
+        """Whether the first is higher, at the 5 % level; `p_value` replaces the test's own, where it was corrected.
+
+        Example:
+            >>> PairedTest(2.0, 0.5, 5, 0.001).clearly_above(), PairedTest(2.0, 0.5, 5, 0.2).clearly_above()
+            (True, False)
+        """
+        return self.difference > 0 and (self.p_value if p_value is None else p_value) < SIGNIFICANT
+
+
+def paired_test(first: pd.DataFrame, second: pd.DataFrame) -> PairedTest:
+    """Student's t-test on the differences of runs that share data set, split and seed.
+
+    Args:
+        first, second: rows of one metric with `value` and the columns of `PAIRED_ON` that both have; where a method has
+            several runs of one seed (on other settings), their mean counts.
+
+    Raises:
+        InputError: if no run of one has a partner in the other.
+
+    Example:
+        >>> a = pd.DataFrame({"seed": [0, 1, 2], "value": [3.0, 4.0, 5.5]})
+        >>> test = paired_test(a, a.assign(value=[1.0, 2.0, 3.0]))
+        >>> round(test.difference, 3), test.n, round(test.p_value, 4)
+        (2.167, 3, 0.0059)
+    """
+    on = [name for name in PAIRED_ON if name in first and name in second]
+    columns = [frame.groupby(on, dropna=False).value.mean() for frame in (first, second)]
+    pairs = pd.concat(columns, axis=1, join="inner").dropna()
+    if pairs.empty:
+        raise InputError("the two methods share no seed and split; run both on the same seeds.")
+    differences = pairs.iloc[:, 0] - pairs.iloc[:, 1]
+    n, mean = len(differences), float(differences.mean())
+    if n < 2:
+        return PairedTest(mean, math.nan, n, math.nan)
+    std = float(differences.std())
+    if std < 1e-12 * max(1.0, abs(mean)):  # the t-test divides by it
+        return PairedTest(mean, 0.0, n, 1.0 if abs(mean) < 1e-12 else 0.0)
+    return PairedTest(mean, std, n, float(stats.ttest_1samp(differences, 0.0).pvalue))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction: p-values that allow for how many comparisons were made; NaN counts as 1.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    known = [1.0 if math.isnan(p) else p for p in p_values]
+    order = sorted(range(len(known)), key=known.__getitem__)
+    corrected, largest = [0.0] * len(known), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(known) - rank) * known[index]))
+        corrected[index] = largest
+    return corrected
+
+
+def compare_with_each(ours: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> dict[str, tuple[PairedTest, float]]:
+    """A paired test against each of several methods, with p-values corrected by Holm's rule.
+
+    Returns:
+        Name -> (test, corrected p-value).
+
+    Example:
+        >>> a = pd.DataFrame({"seed": [0, 1], "value": [3.0, 4.0]})
+        >>> compare_with_each(a, {"b": a})["b"][1]
+        1.0
+    """
+    tests = {name: paired_test(ours, rows) for name, rows in others.items()}
+    corrected = holm([test.p_value for test in tests.values()])
+    return {name: (test, p) for (name, test), p in zip(tests.items(), corrected)}

@@ -1,0 +1,132 @@
+"""Claims judged: one verdict per claim, computed from the stored results by the claim's rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from gnnq_lib.errors import InputError
+from gnnq_lib.reporting import rules_paper_a, rules_paper_b  # noqa: F401 - registers the rules
+from gnnq_lib.reporting.claims import Claim, load_claims
+from gnnq_lib.reporting.results import Results
+from gnnq_lib.reporting.rules import Finding, Status, find_rule
+
+COLUMNS = (
+    "claim",
+    "text",
+    "paper's number",
+    "ours",
+    "comparison",
+    "verdict",
+    "why",
+    "p",
+    "command",
+    "seconds",
+    "source",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim and what was found.
+
+    Attributes:
+        claim, finding: the two.
+        command: what measures the results it rests on.
+    """
+
+    claim: Claim
+    finding: Finding
+    command: str
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the runs behind it took, added up; NaN where none are stored run by run.
+
+        Example:
+            >>> math.isnan(Verdict(load_claims()[0], Finding(Status.NOT_RUN, "nothing stored"), "").seconds)
+            True
+        """
+        if "config_key" not in self.finding.rows:
+            return math.nan
+        return float(self.finding.rows.drop_duplicates("config_key").seconds.sum())
+
+
+def judge(claim: Claim, results: Results) -> Verdict:
+    """Apply the claim's rule to the results.
+
+    Raises:
+        InputError: if the rule is unknown or does not take the arguments that the claim gives.
+    """
+    registered = find_rule(claim.rule)
+    try:
+        command = registered.command.format(**claim.arguments)
+        finding = registered.judge(results, claim, **claim.arguments)
+    except (TypeError, KeyError) as error:
+        if not _about_arguments(error):
+            raise
+        raise InputError(f"claim {claim.name!r}: rule {claim.rule!r} does not take {dict(claim.arguments)}.") from None
+    return Verdict(claim, finding, command)
+
+
+def _about_arguments(error: Exception) -> bool:
+    return isinstance(error, TypeError) and "argument" in str(error)
+
+
+def judge_all(results: Results | None = None, claims: Sequence[Claim] | None = None) -> list[Verdict]:
+    """Verdicts on all claims, in their order.
+
+    Args:
+        results: everything stored, if not given.
+        claims: those of `data/reported/claims.csv`, if not given.
+    """
+    results = Results.stored() if results is None else results
+    return [judge(claim, results) for claim in (load_claims() if claims is None else claims)]
+
+
+def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """One line of text per verdict, with the columns of `COLUMNS`.
+
+    Example:
+        >>> verdict_frame([Verdict(load_claims()[0], Finding(Status.NOT_RUN, "nothing stored"), "gnnq run t")]).why[0]
+        'nothing stored'
+    """
+    return pd.DataFrame([_line(verdict) for verdict in verdicts], columns=list(COLUMNS))
+
+
+def _line(verdict: Verdict) -> tuple[str, ...]:
+    claim, found = verdict.claim, verdict.finding
+    p_value = "" if math.isnan(found.p_value) else "< 0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"
+    seconds = "" if math.isnan(verdict.seconds) else f"{verdict.seconds:,.0f}"
+    return (
+        claim.name, claim.text, claim.stated, found.ours, found.comparison, found.status.value, found.why, p_value,
+        verdict.command, seconds, f"{claim.source} [{claim.read}]",
+    )  # fmt: skip
+
+
+def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """How many claims hold, hold in part, do not hold, were not run.
+
+    Example:
+        >>> counts([])
+        {'holds': 0, 'holds in part': 0, 'does not hold': 0, 'not run': 0}
+    """
+    return {status.value: sum(v.finding.status is status for v in verdicts) for status in Status}
+
+
+def claims_table(papers: Sequence[str] = ("A", "B"), results: Results | None = None) -> str:
+    """The README's table of claims in Markdown: claim, the paper's number, ours, verdict.
+
+    Args:
+        papers: whose claims.
+        results: everything stored, if not given.
+    """
+    verdicts = judge_all(results, [claim for claim in load_claims() if claim.paper in papers])
+    head = ["", "claim", "paper", "ours", "verdict"]
+    lines = [
+        [v.claim.name, v.claim.text, v.claim.stated, v.finding.ours or "–", v.finding.status.value] for v in verdicts
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
