@@ -135,7 +135,7 @@ def quantize(config: Config, out: Path | str) -> tuple[PackedModel, PackingRepor
         raise InputError(f"out={str(out)!r} was given; a file name in a folder that exists is accepted.")
     model, _, graph = fit(config)
     simulated = evaluate(model, graph)
-    packed = freeze(model, graph, _settings(config))
+    packed = freeze(model, graph, _settings(config, graph.dataset.name))
     logits = packed.logits(graph)
     difference, others = compare(logits, simulated)
     if difference > TOLERANCE or others:
@@ -189,9 +189,8 @@ def evaluate_file(
     """
     model = load_packed(path)
     header = model.header
-    trained_on = str(header.config.get("dataset", header.dataset))
-    data = trained_on if data is None else data
-    known: Mapping = header.config if data == trained_on else {}
+    data = header.dataset if data is None else data
+    known: Mapping = header.config if header.dataset in (data, Path(data).resolve().name) else {}
     seed = int(known.get("split_seed", 0)) if split_seed is None else split_seed
     graph = load_data(data, split or known.get("split"), seed)
     if graph.dataset.num_classes != header.num_classes:
@@ -210,6 +209,6 @@ def evaluate_file(
     )
 
 
-def _settings(config: Config) -> dict:
-    """What differs from the defaults: enough to repeat the run."""
-    return config.model_dump(mode="json", exclude_defaults=True)
+def _settings(config: Config, name: str) -> dict:
+    """What differs from the defaults: enough to repeat the run. Of a folder only its name: files travel."""
+    return {**config.model_dump(mode="json", exclude_defaults=True), "dataset": name}

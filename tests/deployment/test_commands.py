@@ -56,6 +56,9 @@ def test_a_folder_of_ones_own(tmp_path):
     assert run.returncode == 0, run.stderr
     run = gnnq("evaluate", out, "--data", folder)
     assert run.returncode == 0 and "mine, INT4, 60 nodes, the graph it was trained on" in run.stdout
+    assert str(tmp_path).encode() not in out.read_bytes(), "the file tells where its author keeps files"
+    run = gnnq("evaluate", out)
+    assert run.returncode == 2 and "data 'mine' is neither a data set nor a folder" in run.stderr
 
 
 @pytest.mark.parametrize(

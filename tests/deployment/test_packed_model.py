@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gnnq_lib.datasets import load_dataset
 from gnnq_lib.deployment import PackedModel, expected_bytes, fp32_bytes, freeze, load_packed, save_packed
-from gnnq_lib.experiments.training import TrainingOptions, evaluate, train
+from gnnq_lib.experiments.training import Graph, TrainingOptions, evaluate, train
 from gnnq_lib.kernels import available_isas
-from gnnq_lib.models import Method
+from gnnq_lib.models import DecoupledClassifier, Method, ModelOptions
 from gnnq_lib.propagation import Appnp, Emp, MessagePlacement, Smp, Trajectory
 from tests.deployment.conftest import ISOLATED
 
@@ -143,6 +144,21 @@ def test_fp32_size_counts_weights_and_biases(graphs, make_model):
     model = make_model("words")
     own = (model.weight1, model.weight2, model.bias1, model.bias2)
     assert fp32_bytes(freeze(model, graphs["words"]).header) == 4 * sum(p.numel() for p in own)
+
+
+@pytest.mark.parametrize("name", ["cora", "citeseer", "pubmed"])
+def test_real_graphs(name, real_data, tmp_path):
+    """Untrained weights; trained ones, and CS too: `gnnq run packed_models`."""
+    graph = Graph(load_dataset(name, root=real_data))
+    torch.manual_seed(0)
+    options = ModelOptions(Smp(use_multiplier=False), method=Method.NODE_POW2, num_bits=2)
+    model = DecoupledClassifier(graph.features.num_features, graph.dataset.num_classes, graph.operator, options)
+    simulated = evaluate(model, graph)
+    packed = freeze(model, graph)
+    assert same(packed, graph, simulated)
+    size = save_packed(packed, tmp_path / "model.safetensors").stat().st_size
+    assert size == pytest.approx(expected_bytes(packed.header), rel=0.03)
+    assert fp32_bytes(packed.header) / size > (12 if graph.features.num_features >= 1433 else 10)
 
 
 @pytest.mark.parametrize(
