@@ -65,8 +65,8 @@ class Config(ExperimentConfig):
         epochs, batch_size, lr, l2, schedule, eval_every, patience: see `TrainOptions`; None takes the recipe's value.
         teacher_epochs: at most so many for the teacher; None: the recipe's.
         refit: fp32 only: train once more on training and validation part together, for the best number of epochs.
-        node_aware, placement, refine_steps, refine_share, gradient, neighbour_share, level_rate, anchor: see
-            `GnaqOptions`; placement also for post-training.
+        node_aware, placement, refine_steps, refine_share, gradient, neighbour_share, level_rate, anchor,
+            order_weight: see `GnaqOptions`; placement also for post-training.
         update_every, tanh, linear_head: GNAQ, both forms; None: 1, no, no; as released: 1, yes, yes.
         level_bits: 32, or 16: levels rounded to 16 bits after training.
         distillation: bigear's.
@@ -104,6 +104,7 @@ class Config(ExperimentConfig):
     neighbour_share: float = Field(default=GnaqOptions.neighbour_share, ge=0, le=1)
     level_rate: float = Field(default=GnaqOptions.level_rate, ge=0)
     anchor: float = Field(default=GnaqOptions.anchor, ge=0)
+    order_weight: float = Field(default=GnaqOptions.order_weight, ge=0)
     update_every: int = Field(default=1, ge=0)
     tanh: bool | None = None
     linear_head: bool | None = None
@@ -286,7 +287,7 @@ def build_model(
         return LightGCN(graph, config.dim, layers, table=start)
     if config.method == "gnaq":
         names = ("bits", "node_aware", "placement", "refine_steps", "refine_share", "gradient", "neighbour_share",
-                 "level_rate", "update_every", "anchor", "tanh", "linear_head")  # fmt: skip
+                 "level_rate", "update_every", "anchor", "order_weight", "tanh", "linear_head")  # fmt: skip
         return Gnaq(graph, start, GnaqOptions(**{name: getattr(config, name) for name in names}), layers, say)
     if config.method == "gnaq_as_released":
         switches = (config.tanh, config.linear_head, config.update_every, config.seed)

@@ -16,6 +16,7 @@ Which of these help is measured, not assumed: `gnnq run rec_ablations`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,7 +39,7 @@ from gnnq_lib.recommendation.levels import (
     range_levels,
     sums_per_code,
 )
-from gnnq_lib.recommendation.lightgcn import Batch, Recommender, bpr, check_teacher, row_penalty
+from gnnq_lib.recommendation.lightgcn import Batch, Recommender, bpr, check_teacher, row_penalty, score_differences
 
 GRADIENTS = ("graph", "straight_through", "levels")
 
@@ -78,6 +79,7 @@ class GnaqOptions:
         level_rate: the levels' learning rate, as a multiple of the latent table's.
         update_every: steps between renewals of the codes.
         anchor: weight of |H - H_teacher|^2 (relative) on the batch's nodes; 0: not used.
+        order_weight: weight of the teacher's order of pairs of items, see `order_distance`; 0: not used.
         tanh: X = tanh(levels), as released.
         linear_head: a learned number per item is added to its scores, as released (here from 0).
 
@@ -95,6 +97,7 @@ class GnaqOptions:
     level_rate: float = 1.0
     update_every: int = 1
     anchor: float = 1.0
+    order_weight: float = 0.0
     tanh: bool = False
     linear_head: bool = False
 
@@ -104,12 +107,12 @@ class GnaqOptions:
             raise InputError(f"gradient {self.gradient!r} given; {', '.join(GRADIENTS)} are accepted")
         if not 0 <= self.neighbour_share <= 1:
             raise InputError(f"neighbour_share={self.neighbour_share} given; a number from 0 to 1 is accepted")
-        if self.refine_steps < 0 or self.update_every < 1 or min(self.level_rate, self.refine_share, self.anchor) < 0:
-            raise InputError(
-                f"refine_steps={self.refine_steps}, update_every={self.update_every}, level_rate={self.level_rate}, "
-                f"refine_share={self.refine_share}, anchor={self.anchor} given; accepted are numbers from 0, "
-                "and update_every from 1"
-            )
+        names = ("refine_steps", "refine_share", "level_rate", "anchor", "order_weight")
+        for name in names:
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise InputError(f"{name}={getattr(self, name)} given; a number from 0 is accepted")
+        if self.update_every < 1:
+            raise InputError(f"update_every={self.update_every} given; a whole number from 1 is accepted")
 
 
 class Gnaq(LowBitRecommender):
@@ -152,7 +155,7 @@ class Gnaq(LowBitRecommender):
         self.register_buffer(
             "codes", nearest_codes(start, self.levels.detach()).long()
         )  # int64: gathered in every step
-        target = graph.mean_of_powers(start, num_layers) if options.anchor else None
+        target = graph.mean_of_powers(start, num_layers) if options.anchor or options.order_weight else None
         self.register_buffer("target", target, persistent=False)
         self._steps = 0
         if options.refine_steps:
@@ -180,9 +183,13 @@ class Gnaq(LowBitRecommender):
         batch = Batch.of(users, positives, negatives, self.graph.num_users)
         rows, own = self.graph.rows(self.table(), self.num_layers, batch.nodes)
         loss = bpr(rows, batch, batch_bias(self.bias, batch, self.graph)) + row_penalty(own, batch, l2)
-        if self.target is not None:
-            target = F.embedding(batch.nodes, self.target)
+        if self.target is None:
+            return loss
+        target = F.embedding(batch.nodes, self.target)
+        if self.options.anchor:
             loss = loss + self.options.anchor * (rows - target).square().sum() / target.square().sum()
+        if self.options.order_weight:
+            loss = loss + self.options.order_weight * order_distance(rows, target, batch.places)
         return loss
 
     def parameter_groups(self, lr: float) -> list[dict]:
@@ -264,6 +271,23 @@ def power_diagonal(graph: BipartiteGraph, num_layers: int, generator: torch.Gene
     signs = torch.randint(0, 2, (graph.num_nodes, probes), generator=generator, device=graph.device).float() * 2 - 1
     estimate = graph.mean_of_powers(signs, num_layers).square().mean(dim=1, keepdim=True)
     return estimate.clamp(min=(num_layers + 1) ** -2)
+
+
+def order_distance(rows: Tensor, target: Tensor, places: Tensor) -> Tensor:
+    """How far the order of pairs of items is from the teacher's: cross entropy against sigmoid(teacher's difference).
+
+    Pairs are each user's positive and negative, and the negative and that of the batch's next user: what the teacher
+    says about items nobody has seen, too.
+
+    Args:
+        rows, target: (n, D), rows of the student's and the teacher's H.
+        places: int64 (3 * batch,): users, positives, negatives.
+    """
+    users, positives, negatives = places.chunk(3)
+    pairs = torch.cat([users, users, positives, negatives, negatives, negatives.roll(1)])
+    with torch.no_grad():
+        wanted = torch.sigmoid(score_differences(target, pairs))
+    return F.binary_cross_entropy_with_logits(score_differences(rows, pairs), wanted)
 
 
 def batch_bias(bias: Tensor | None, batch: Batch, graph: BipartiteGraph) -> Tensor | None:

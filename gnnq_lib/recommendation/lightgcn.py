@@ -108,11 +108,21 @@ def bpr(rows: Tensor, batch: Batch, bias: Tensor | None = None) -> Tensor:
         >>> round(bpr(torch.tensor([[1.0], [2.0], [2.0]]), batch).item(), 4)  # no difference: log 2
         0.6931
     """
-    difference = _ScoreDifference.apply(rows, batch.places)
-    if bias is not None:
-        _, positives, negatives = batch.places.chunk(3)
-        difference = difference + bias[negatives] - bias[positives]
-    return F.softplus(difference).mean()
+    return F.softplus(score_differences(rows, batch.places, bias)).mean()
+
+
+def score_differences(rows: Tensor, places: Tensor, bias: Tensor | None = None) -> Tensor:
+    """score(u, j) - score(u, i), (batch,), for the rows at `places`: users, then items i, then items j.
+
+    Example:
+        >>> score_differences(torch.tensor([[2.0], [1.0], [4.0]]), torch.tensor([0, 1, 2])).tolist()
+        [6.0]
+    """
+    difference = _ScoreDifference.apply(rows, places)
+    if bias is None:
+        return difference
+    _, first, second = places.chunk(3)
+    return difference + bias[second] - bias[first]
 
 
 class _ScoreDifference(torch.autograd.Function):

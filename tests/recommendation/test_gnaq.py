@@ -12,6 +12,7 @@ from gnnq_lib.recommendation.gnaq import (
     GnaqAsReleased,
     GnaqOptions,
     MixWithNeighbours,
+    order_distance,
     power_diagonal,
     refine,
 )
@@ -93,7 +94,8 @@ def test_neighbours_share_the_gradient(tiny):
         {"tanh": True},
         {"linear_head": True},
         {"update_every": 5},
-        {"anchor": 1.0},
+        {"anchor": 0.0},
+        {"order_weight": 1.0},
     ],
     ids=lambda switches: "-".join(f"{k}={v}" for k, v in switches.items()) or "default",
 )
@@ -110,6 +112,15 @@ def test_every_switch_trains(split, graph, teacher, switches):
     with torch.no_grad():
         assert torch.allclose(model.table(), table.dequantize())
     assert int(table.codes.max()) < 2**table.bits
+
+
+def test_order_distance_by_hand():
+    places = torch.tensor([0, 0, 1, 2, 2, 3])  # user, user; items 1, 2; items 2, 3
+    target = torch.tensor([[1.0], [0.0], [1.0], [3.0]])
+    reversed_order = target * torch.tensor([[-1.0], [1.0], [1.0], [1.0]])  # the user wants the opposite
+    assert order_distance(target, target, places) < order_distance(reversed_order, target, places)
+    rows = torch.zeros(4, 1)
+    assert order_distance(rows, target, places).item() == pytest.approx(0.6931, abs=1e-4)  # undecided: log 2
 
 
 def test_codes_are_renewed_as_often_as_said(split, graph, teacher):
@@ -190,6 +201,7 @@ def test_released_codes_can_be_kept(split, graph, teacher):
         ({"neighbour_share": 1.5}, "neighbour_share=1.5"),
         ({"update_every": 0}, "update_every=0"),
         ({"anchor": -1.0}, "anchor=-1.0"),
+        ({"order_weight": float("nan")}, "order_weight=nan"),
     ],
 )
 def test_options_out_of_range(values, fault):
