@@ -153,7 +153,10 @@ def recall_by_bytes(rows: pd.DataFrame, axes: Axes | None = None) -> Figure:
         axes.plot(row.bytes / row.rows, row.recall, marker, color=color, label=f"packed, {width_name(row.bits)}")
     for marker, (_, row) in zip("P^Dx", measured[measured.path == "peer"].iterrows()):
         axes.plot(row.bytes / row.rows, row.recall, marker, color=SKY, label=row.variant)
-    axes.set(xscale="log", xlabel="bytes per row", ylabel="recall@20", ylim=(0, 1.03))
+    axes.set_xscale("log", base=2)
+    ticks = [16, 24, 32, 48, 64, 96]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set(xlabel="bytes per row", ylabel="recall@20", ylim=(0, 1.03))
     axes.legend(fontsize=8)
     return axes.figure
 
