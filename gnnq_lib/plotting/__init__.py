@@ -24,6 +24,13 @@ from gnnq_lib.plotting.recommendation import (
     validation_curves,
 )
 from gnnq_lib.plotting.registry import FIGURES, draw_figures, figure
+from gnnq_lib.plotting.report import (
+    depth_of_all_models,
+    error_over_layers,
+    parts_of_gnaq,
+    recommenders_by_bytes,
+    speedup_beside_the_paper,
+)
 from gnnq_lib.plotting.results import accuracy_by_depth, loss_by_stage, methods_on_cora, range_calibration
 from gnnq_lib.plotting.style import LOOKS, PALETTE, Look, bit_ticks, look, save_figure, set_finding, use_style
 
@@ -41,27 +48,32 @@ __all__ = [
     "cost_by_edges",
     "curves_side_by_side",
     "degree_distribution",
+    "depth_of_all_models",
     "difference_bars",
     "draw_figures",
     "error_by_degree",
     "error_curves",
     "error_map",
+    "error_over_layers",
     "figure",
     "levels_on_values",
     "look",
     "loss_by_stage",
     "methods_on_cora",
     "node_levels",
+    "parts_of_gnaq",
     "popularity_curve",
     "quality_by_bytes",
     "range_calibration",
     "recall_by_bytes",
+    "recommenders_by_bytes",
     "relative_errors",
     "roofline",
     "save_figure",
     "search_curves",
     "set_finding",
     "speedup_bars",
+    "speedup_beside_the_paper",
     "staircase",
     "stored_methods",
     "use_style",

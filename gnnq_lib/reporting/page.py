@@ -36,10 +36,10 @@ _STYLE = """
 @media(prefers-color-scheme:dark){:root{--ink:#e8e8e8;--faint:#a9a9a9;--line:#444;--back:#17191c;--band:#212429;
 --link:#8ab4f8}figure img{background:#fff}}
 *{box-sizing:border-box}
-body{margin:0 auto;max-width:76rem;padding:1rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);
+body{margin:0 auto;max-width:96rem;padding:1rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);
 background:var(--back)}
 h1{font-size:1.6rem;line-height:1.25;margin:.5rem 0}h2{font-size:1.25rem;margin:2.2rem 0 .5rem}h3{font-size:1.05rem}
-a{color:var(--link)}code{font-size:.85em;overflow-wrap:anywhere}
+a{color:var(--link)}code{font-size:.85em}p code{overflow-wrap:anywhere}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:4px;margin:.6rem 0}
 table{border-collapse:collapse;font-size:.875rem;width:100%}
 caption{text-align:left;padding:.4rem .6rem;color:var(--faint)}
@@ -47,7 +47,7 @@ th,td{padding:.35rem .6rem;text-align:left;vertical-align:top;border-bottom:1px 
 thead th{background:var(--band);white-space:nowrap}tbody tr:last-child td{border-bottom:0}
 th button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:0;cursor:pointer}
 th[aria-sort=ascending] button::after{content:" \\25B2"}th[aria-sort=descending] button::after{content:" \\25BC"}
-td.wide{min-width:18rem}td.short{white-space:nowrap}
+td.wide{min-width:15rem}td.command{min-width:13rem}td.short{white-space:nowrap}
 .badge{display:inline-block;padding:0 .5rem;border-radius:1rem;white-space:nowrap;border:1px solid currentColor}
 .holds{color:#00664b}.in-part{color:#8a5a00}.does-not-hold{color:#a83a00}.not-run{color:var(--faint)}
 @media(prefers-color-scheme:dark){.holds{color:#4fd1a5}.in-part{color:#f0b94d}.does-not-hold{color:#ff9466}}
@@ -188,8 +188,8 @@ def _summary(verdicts: Sequence[Verdict]) -> str:
     items = "".join(f"<li><b>{number}</b> {_text(name)}</li>" for name, number in counts(of_papers).items())
     return (
         "<p>Every claim of both papers' abstracts and every published number used, with what was measured here beside "
-        "it. Each verdict is worked out from stored results by a rule that is stated below; means are given with standard "
-        "deviation and number of runs, comparisons with a paired test.</p>"
+        "it. Each verdict is worked out from stored results by a rule that is stated below; means are given with "
+        "standard deviation and number of runs, comparisons with a paired test.</p>"
         f'<ul class="counts" aria-label="Verdicts on the claims of the two papers">{items}</ul>'
         "<p>This page is written by <code>gnnq report</code>.</p>"
     )
@@ -199,7 +199,8 @@ def _claims_section(verdicts: Sequence[Verdict], paper: str) -> str:
     frame = verdict_frame([v for v in verdicts if v.claim.paper == paper])
     if frame.empty:
         return ""
-    classes = {"text": "wide", "why": "wide", "ours": "short", "comparison": "short", "paper's number": "short"}
+    classes = {"why": "wide", "command": "command", "source": "wide"}
+    classes |= dict.fromkeys(("ours", "comparison", "paper's number"), "short")
     return table_html(
         frame.rename(columns={"text": "claim in our words"}), "", {**classes, "claim in our words": "wide"}
     )
@@ -229,7 +230,7 @@ def _rules_section(verdicts: Sequence[Verdict]) -> str:
 
 def _provenance(rows: pd.DataFrame | None) -> str:
     note = (
-        "<p>Numbers of others are in <code>data/reported</code>, ours in <code>data/results</code>: one measurement per "
+        "<p>Numbers of others are in <code>data/reported</code>, ours in <code>data/results</code>: a measurement per "
         "row, with settings, seed, commit, versions and device.</p>"
     )
     if rows is None or rows.empty:

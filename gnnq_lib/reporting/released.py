@@ -161,8 +161,8 @@ def _appnp(results: Results) -> Difference:
     }  # fmt: skip
     return Difference(
         "A",
-        "At the released settings the base step of SMP is APPNP with teleport 0.1; the multiplier's step drops one term "
-        "of the Lagrangian's gradient, and the slack does not move",
+        "At the released settings the base step of SMP is APPNP with teleport 0.1; the multiplier's step drops one "
+        "term of the Lagrangian's gradient, and the slack does not move",
         "The same step by default, the dropped term as a switch, multiplier off by default",
         _joined(effects),
         "gnnq run paper_switches",

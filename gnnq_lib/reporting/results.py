@@ -14,6 +14,8 @@ from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.store import COLUMNS, NUMBERS, ResultsStore, all_results, is_store
 from gnnq_lib.paths import project_root, results_dir
 
+# Settings that rules read as columns; a column is there even if no stored run has the setting.
+SETTINGS = ("start", "num_layers", "split_seed", "multiplier", "as_released", "teleport", "dim", "protocol", "refit")
 BENCH_KEYS = ("bench", "case", "variant", "bits", "path")
 
 
@@ -46,7 +48,7 @@ class Results:
     def of(cls, rows: list[dict[str, Any]], **benches: list[dict[str, Any]]) -> Results:
         """From rows made by hand; columns that are not given are empty."""
         frame = pd.DataFrame(rows)
-        frame = frame.reindex(columns=[*COLUMNS, *(name for name in frame if name not in COLUMNS)])
+        frame = _complete(frame)
         for name in NUMBERS:
             frame[name] = pd.to_numeric(frame[name])
         return cls(frame, {name: pd.DataFrame(table) for name, table in benches.items()})
@@ -95,7 +97,13 @@ def _with_settings(rows: pd.DataFrame, configs: Mapping[str, Mapping]) -> pd.Dat
         for key, config in configs.items()
     }
     settings = pd.DataFrame.from_dict(extra, orient="index")
-    return rows.join(settings, on="config_key") if len(settings) else rows
+    return _complete(rows.join(settings, on="config_key") if len(settings) else rows)
+
+
+def _complete(rows: pd.DataFrame) -> pd.DataFrame:
+    """All columns of a store and of `SETTINGS`; what is missing is empty."""
+    names = dict.fromkeys([*COLUMNS, *SETTINGS, *rows.columns])
+    return rows.reindex(columns=list(names))
 
 
 def _bench(file: Path) -> pd.DataFrame:

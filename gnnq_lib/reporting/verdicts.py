@@ -14,19 +14,8 @@ from gnnq_lib.reporting.claims import Claim, load_claims
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import Finding, Status, find_rule
 
-COLUMNS = (
-    "claim",
-    "text",
-    "paper's number",
-    "ours",
-    "comparison",
-    "verdict",
-    "why",
-    "p",
-    "command",
-    "seconds",
-    "source",
-)
+COLUMNS = ("claim", "verdict", "text", "paper's number", "ours", "comparison", "why", "p", "command",
+           "seconds", "source")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,7 +91,7 @@ def _line(verdict: Verdict) -> tuple[str, ...]:
     p_value = "" if math.isnan(found.p_value) else "< 0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"
     seconds = "" if math.isnan(verdict.seconds) else f"{verdict.seconds:,.0f}"
     return (
-        claim.name, claim.text, claim.stated, found.ours, found.comparison, found.status.value, found.why, p_value,
+        claim.name, found.status.value, claim.text, claim.stated, found.ours, found.comparison, found.why, p_value,
         verdict.command, seconds, f"{claim.source} [{claim.read}]",
     )  # fmt: skip
 

@@ -1,0 +1,134 @@
+"""The page: nothing points outside, pictures have words, tables are whole, differences are computed."""
+
+from __future__ import annotations
+
+import html
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from gnnq_lib.paths import project_root
+from gnnq_lib.reporting import page as pages
+from gnnq_lib.reporting.page import build_report, page, table_html
+from gnnq_lib.reporting.released import release_differences
+from gnnq_lib.reporting.results import Results
+from gnnq_lib.reporting.verdicts import judge_all
+from tests.reporting.test_rules import methods, runs
+
+VOID = {"meta", "link", "img", "br"}
+
+
+class Reader(HTMLParser):
+    """Collects tags, ids and links, and checks that every tag is closed in its place."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.faults = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(tag)
+
+    def attributes(self, tag, name):
+        return [attrs[name] for found, attrs in self.tags if found == tag and name in attrs]
+
+
+@pytest.fixture(scope="module")
+def text():
+    picture = pages._Picture("a_figure", 'INT2 < "FP32"', "Accuracy & bits.", b"\x89PNG")
+    results = Results.of(methods(77.0, 20.0))
+    table = pd.DataFrame({"layers": ["FP32"], "2": ["82.9"]})
+    return page(judge_all(results), release_differences(results), [picture], [("Depth", table)], results.rows)
+
+
+def test_nothing_points_outside(text):
+    reader = Reader(text)
+    for name in ("src", "href"):
+        for _, attributes in reader.tags:
+            if name in attributes:
+                assert attributes[name].startswith(("#", "data:")), attributes[name]
+    assert not re.search(r"https?://|//cdn|@import|url\(|fetch\(|XMLHttpRequest", text)
+
+
+def test_every_picture_has_words(text):
+    reader = Reader(text)
+    images = [attributes for tag, attributes in reader.tags if tag == "img"]
+    assert images and all(len(image["alt"]) > 10 for image in images)
+    assert images[0]["alt"] == 'INT2 < "FP32". Accuracy & bits.'
+
+
+def test_tags_are_closed_and_ids_unique(text):
+    reader = Reader(text)
+    assert not reader.faults and not reader.open
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_contents_lead_to_sections(text):
+    reader = Reader(text)
+    links = [href[1:] for href in reader.attributes("a", "href")]
+    assert links and set(links) == set(reader.attributes("section", "id"))
+
+
+def test_every_table_scrolls_and_sorts(text):
+    reader = Reader(text)
+    tables = sum(tag == "table" for tag, _ in reader.tags)
+    assert tables == text.count('<div class="scroll"') and tables >= 6
+    heads = len(reader.attributes("th", "scope"))
+    assert heads == sum(tag == "button" for tag, _ in reader.tags) > 0
+
+
+def test_a_table_is_read_back_whole():
+    frame = pd.DataFrame({"a": ["1", "x < y"], "b": ["2", "&"]})
+    cells = [html.unescape(cell) for cell in re.findall("<td>(.*?)</td>", table_html(frame))]
+    assert cells == frame.to_numpy().ravel().tolist()
+
+
+def test_verdicts_are_badges_with_words(text):
+    assert '<span class="badge holds">holds</span>' in text and '<span class="badge not-run">not run</span>' in text
+
+
+def test_report_of_the_stored_results(tmp_path, monkeypatch):
+    monkeypatch.setenv("GNNQ_RESULTS", str(project_root() / "data" / "results"))
+    path = build_report(tmp_path / "report.html")
+    written = path.read_text(encoding="utf-8")
+    assert path.stat().st_size < 1_000_000
+    assert written.count("<img ") == written.count("alt=") >= 3
+
+
+def difference(results, words):
+    frame = release_differences(Results.of(results)).set_index("released")
+    (effect,) = frame.effect[frame.index.str.contains(words)]
+    return effect
+
+
+def test_differences_are_not_run_without_results():
+    frame = release_differences(Results.of([]))
+    known = frame[~frame.effect.eq("not run")]
+    assert set(known.released.str.split().str[0]) == {"Embeddings", "Codes"}  # from the printed logs; a pointer to B3
+
+
+def test_gradient_difference_by_hand():
+    where = {"method": "qlr", "calibration": "evaluation", "dropout_first": False, "multiplier": False,
+             "placement": "node"}  # fmt: skip
+    rows = runs("calibration", [70.0, 72.0, 71.0], as_released=True, **where)
+    rows += runs("calibration", [74.0, 77.0, 75.0], as_released=False, **where)
+    assert difference(rows, "gradient of the range").startswith(
+        "QLR: released 71.0 ± 1.0 (3), ours 75.3 ± 1.5 (3): -4.3 points (p = 0.006"
+    )
+
+
+def test_collapse_by_hand():
+    where = {"start": "teacher", "dim": 64, "dataset": "lastfm", "model": "lightgcn"}
+    rows = runs("rec_methods", [0.04, 0.05], "recall@10", method="gnaq_as_released", linear_head=True, **where)
+    rows += runs("rec_methods", [0.18, 0.18], "recall@10", method="gnaq", linear_head=False, **where)
+    effect = difference(rows, "taken anew")
+    assert "released 0.0450 ± 0.0071 (2), ours 0.1800 ± 0.0000 (2): -75.0 % recall@10" in effect
