@@ -163,21 +163,26 @@ def run_notebooks(
         say(f"{run.path.stem}: done in {seconds:.0f} s")
 
 
-EMBEDDED = "digits"
+EMBEDDED, EMBEDDED_INTERACTIONS = "digits", "power-law"
 
 
 def _with_data_at_hand(path: Path, given: Mapping[str, Any], say: Callable[[str], object]) -> dict[str, Any]:
     """The given parameters, with an embedded data set in place of one that cannot be had on this machine."""
     from gnnq_lib.datasets import DATASETS, load_dataset
+    from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS, load_interactions
 
     name = given.get("dataset", declared_parameters(read_notebook(path)).get("dataset"))
-    if name not in DATASETS:
+    if name in DATASETS:
+        load, embedded = load_dataset, EMBEDDED
+    elif name in INTERACTION_SETS:
+        load, embedded = load_interactions, EMBEDDED_INTERACTIONS
+    else:
         return dict(given)
     try:
-        load_dataset(name)
+        load(name)
     except DataUnavailableError as error:
-        say(f"{path.stem}: runs on the embedded data set {EMBEDDED}, because {error}")
-        return {**given, "dataset": EMBEDDED}
+        say(f"{path.stem}: runs on the embedded data set {embedded}, because {error}")
+        return {**given, "dataset": embedded}
     return dict(given)
 
 
