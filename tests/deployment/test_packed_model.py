@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gnnq_lib.datasets import load_dataset
+from gnnq_lib.datasets.node_dataset import unsplit
 from gnnq_lib.deployment import PackedModel, expected_bytes, fp32_bytes, freeze, load_packed, save_packed
 from gnnq_lib.experiments.training import Graph, TrainingOptions, evaluate, train
 from gnnq_lib.kernels import available_isas
@@ -123,6 +127,29 @@ def test_another_graph_keeps_the_column_scales_of_the_trained_one(graphs, make_m
     model._low_bit_inputs = (half.features, half.features.low_bit(2, scale))
     assert not torch.equal(half.features.low_bit(2, scale).codes, half.features.low_bit(2).codes)
     assert same(packed, half, evaluate(model, half))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    num_nodes=st.integers(2, 9),
+    density=st.floats(0, 1),
+    kind=st.sampled_from(["binary", "graded", "signed"]),
+    bits=st.sampled_from([2, 4, 8]),
+    scheme=st.sampled_from(SCHEMES),
+    seed=st.integers(0, 1000),
+)
+def test_any_small_graph(num_nodes, density, kind, bits, scheme, seed):
+    """With and without edges, words or classes that differ; down to two nodes."""
+    rng = np.random.default_rng(seed)
+    features = rng.integers(0, 2, (num_nodes, 5)).astype(np.float32)
+    features *= {"binary": 1.0, "graded": rng.random((num_nodes, 5)), "signed": rng.normal(size=(num_nodes, 5))}[kind]
+    edges = np.argwhere(rng.random((num_nodes, num_nodes)) < density).T
+    graph = Graph(unsplit("small", features, edges, np.arange(num_nodes) % 2, "generated"))
+    torch.manual_seed(seed)
+    options = ModelOptions(scheme, 2, 6, method=Method.NODE_POW2, num_bits=bits)
+    model = DecoupledClassifier(5, 2, graph.operator, options)
+    simulated = evaluate(model, graph)
+    assert same(freeze(model, graph), graph, simulated)
 
 
 def test_prepared_once_called_often(graphs, make_model):
