@@ -96,7 +96,7 @@ class GnaqOptions:
     neighbour_share: float = 0.5
     level_rate: float = 1.0
     update_every: int = 1
-    anchor: float = 1.0
+    anchor: float = 0.0
     order_weight: float = 0.0
     tanh: bool = False
     linear_head: bool = False
