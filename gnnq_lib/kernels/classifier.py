@@ -95,8 +95,12 @@ class PackedClassifier:
     def _arguments(self) -> tuple[native.TwoLayerArgs, native.PropagateArgs]:
         """Copies for this call: another thread may be calling, too."""
         if self._args is None:
-            layers = two_layer_args(self.features, self.weights, None)
-            self._args = layers, propagate_args(self.graph, self.plan, self.shape[1], None, None)
+            # The layers write their scores in the order in which the steps read them.
+            self._layout = self.features.in_order(self.graph.order)
+            self._row_in = self.graph.row_in[self.graph.order.long()]
+            steps = propagate_args(self.graph, self.plan, self.shape[1], None, None)
+            steps.order, steps.row_in = None, self._row_in.data_ptr()
+            self._args = two_layer_args(self._layout, self.weights, None), steps
         layers, steps = self._args
         return native.TwoLayerArgs.from_buffer_copy(layers), native.PropagateArgs.from_buffer_copy(steps)
 

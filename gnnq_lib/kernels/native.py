@@ -22,7 +22,7 @@ from gnnq_lib.errors import InputError
 if TYPE_CHECKING:
     from gnnq_lib.kernels.row_quantizer import RowQuantizer
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 ISA_NUMBERS = {"avx512": 2, "avx2": 1, "plain": 0}  # best first
 REFERENCE = "reference"
 _NOT_FINITE = 3
@@ -67,7 +67,8 @@ class PropagateArgs(ctypes.Structure):
     """Mirror of gnnq_propagate_args."""
 
     _fields_ = [
-        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "order", "inverse_degree", "x", "row_in", "row_out")],
+        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "order", "position", "inverse_degree")],
+        *[(name, ctypes.c_void_p) for name in ("x", "row_in", "row_out")],
         *[(name, ctypes.c_void_p) for name in ("input", "aggregate", "update", "gap", "gap_aggregate")],
         *[(name, ctypes.c_void_p) for name in ("gap_coefficient", "out")],
         *[(name, ctypes.c_int64) for name in ("num_nodes", "num_positions", "num_values", "num_steps", "max_degree")],

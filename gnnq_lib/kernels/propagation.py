@@ -148,7 +148,7 @@ class PropagationGraph:
         self.num_positions = graph.num_rows + spare
         self.row_ptr = torch.cat([row_ptr, row_ptr[-1:].expand(spare)])
         self.col = padded_indices(position[graph.col[edges].long()])
-        self.order = order.to(torch.int32)
+        self.order, self.position = order.to(torch.int32), position.to(torch.int32)
         self.position_factor = torch.cat([self.inverse_degree[order], self.inverse_degree.new_zeros(spare)])
 
     @property
@@ -225,6 +225,7 @@ def propagate_args(
         row_ptr=graph.row_ptr.data_ptr(),
         col=graph.col.data_ptr(),
         order=graph.order.data_ptr(),
+        position=graph.position.data_ptr(),
         inverse_degree=graph.position_factor.data_ptr(),
         x=None if x is None else x.data_ptr(),
         row_in=graph.row_in.data_ptr(),

@@ -21,6 +21,7 @@ from gnnq_lib.kernels.row_quantizer import RowQuantizer
 from gnnq_lib.quantizers.packing import PackedCodes
 
 _BLOCK = 64  # columns of the first layer that the compiled kernel handles at once
+_GROUP_ROWS = 256  # rows of a result that are written close together are taken by falling number of entries
 _REPEATS = 2.2  # adding a row this often costs as much as multiplying it by its code
 
 
@@ -54,29 +55,54 @@ class IntegerFeatures:
         self.pattern, self.row_scale = pattern, row_scale.clone()
         self.codes = None if codes is None else codes.clone()
         self.max_code = 1 if codes is None or not codes.numel() else int(codes.to(torch.int32).abs().max())
-        self._arrange()
+        self.layout = FeatureLayout(self, pattern.by_degree_with_edges())
 
-    def _arrange(self) -> None:
-        """The layout of the compiled kernel: rows by falling length; small counts as entries that stand there several times."""
-        self.row_ptr, self.col, self.order, edges = self.pattern.by_degree_with_edges()
-        self.ordered_codes = None
-        if self.codes is None:
+    def in_order(self, order: Tensor) -> FeatureLayout:
+        """The layout that makes row `order[p]` of the features row p of the result."""
+        pattern = self.pattern
+        degree = pattern.degree[order.long()]
+        by_length = torch.argsort(
+            (torch.arange(len(order)) // _GROUP_ROWS) * (pattern.max_degree + 1) - degree, stable=True
+        )
+        rows = order.long()[by_length]
+        degree = degree[by_length]
+        row_ptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+        edges = torch.repeat_interleave(pattern.row_ptr[rows] - row_ptr[:-1], degree) + torch.arange(pattern.num_edges)
+        col = padded_indices(pattern.col[edges])
+        return FeatureLayout(self, (row_ptr, col, by_length.to(torch.int32), edges), self.row_scale[order.long()])
+
+    def __repr__(self) -> str:
+        return f"IntegerFeatures({self.pattern.num_rows} x {self.pattern.num_cols}, {self.pattern.num_edges} values)"
+
+
+class FeatureLayout:
+    """Features as the compiled kernel walks them; small counts become entries that stand there several times.
+
+    Args:
+        features: what is laid out.
+        arrangement: row_ptr and col of the pattern in the order of walking, the result's row for each place, and for
+            every entry its number in the pattern.
+        row_scale: float32 (N,) by the result's rows; default: as in `features`.
+    """
+
+    def __init__(
+        self,
+        features: IntegerFeatures,
+        arrangement: tuple[Tensor, Tensor, Tensor, Tensor],
+        row_scale: Tensor | None = None,
+    ) -> None:
+        self.row_ptr, self.col, self.order, edges = arrangement
+        self.row_scale = features.row_scale if row_scale is None else row_scale
+        self.codes, self.largest_factor = None, 1
+        if features.codes is None:
             return
-        codes = self.codes[edges]
-        if codes.numel() and int(codes.min()) >= 0 and float(codes.sum()) <= _REPEATS * codes.numel():
+        codes = features.codes[edges]
+        if codes.numel() and int(codes.min()) >= 0 and int(codes.sum()) <= _REPEATS * codes.numel():
             times = codes.long()
             ends = torch.cat([times.new_zeros(1), times.cumsum(0)])
             self.row_ptr, self.col = ends[self.row_ptr], padded_indices(self.col.repeat_interleave(times))
         else:
-            self.ordered_codes = codes.contiguous()
-
-    @property
-    def largest_factor(self) -> int:
-        """Largest absolute number that the compiled kernel multiplies a row of weights by."""
-        return 1 if self.ordered_codes is None else self.max_code
-
-    def __repr__(self) -> str:
-        return f"IntegerFeatures({self.pattern.num_rows} x {self.pattern.num_cols}, {self.pattern.num_edges} values)"
+            self.codes, self.largest_factor = codes.contiguous(), features.max_code
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,19 +203,19 @@ def two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
     if isa == native.REFERENCE:
         return _torch_two_layer(features, weights)
     out = torch.empty(features.pattern.num_rows, weights.weight2.num_values)
-    native.call("two_layer", isa, two_layer_args(features, weights, out))
+    native.call("two_layer", isa, two_layer_args(features.layout, weights, out))
     return out
 
 
-def two_layer_args(features: IntegerFeatures, weights: TwoLayerWeights, out: Tensor | None) -> native.TwoLayerArgs:
+def two_layer_args(layout: FeatureLayout, weights: TwoLayerWeights, out: Tensor | None) -> native.TwoLayerArgs:
     """Checked arguments as the compiled kernel takes them; they hold addresses of the tensors, not the tensors."""
-    halves = features.ordered_codes is not None or weights.weight1.bits == 8
+    halves = layout.codes is not None or weights.weight1.bits == 8
     return native.TwoLayerArgs(
-        row_ptr=features.row_ptr.data_ptr(),
-        col=features.col.data_ptr(),
-        order=features.order.data_ptr(),
-        edge_codes=None if features.ordered_codes is None else features.ordered_codes.data_ptr(),
-        row_scale=features.row_scale.data_ptr(),
+        row_ptr=layout.row_ptr.data_ptr(),
+        col=layout.col.data_ptr(),
+        order=layout.order.data_ptr(),
+        edge_codes=None if layout.codes is None else layout.codes.data_ptr(),
+        row_scale=layout.row_scale.data_ptr(),
         w1=weights.wide_weight1(halves).data_ptr(),
         half_step1=weights.half_step1.data_ptr(),
         bias1=weights.bias1.data_ptr(),
@@ -198,16 +224,16 @@ def two_layer_args(features: IntegerFeatures, weights: TwoLayerWeights, out: Ten
         bias2=weights.bias2.data_ptr(),
         hidden_quantizer=weights.quantizer_args,
         out=None if out is None else out.data_ptr(),
-        num_rows=features.pattern.num_rows,
-        num_edges=features.col.numel(),
-        num_features=features.pattern.num_cols,
+        num_rows=layout.row_ptr.numel() - 1,
+        num_edges=layout.col.numel(),
+        num_features=weights.weight1.num_rows,
         hidden=weights.weight1.num_values,
         num_values=weights.weight2.num_values,
         w1_bits=weights.weight1.bits,
         w2_bits=weights.weight2.bits,
         hidden_bits=weights.hidden.bits,
         hidden_max_exponent=weights.hidden.max_shift,
-        max_edge_code=features.largest_factor,
+        max_edge_code=layout.largest_factor,
         w1_halves=int(halves),
         num_threads=torch.get_num_threads(),
     )

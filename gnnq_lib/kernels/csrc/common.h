@@ -1,5 +1,7 @@
 // Helpers shared by the kernels of one instruction set (included inside that set's namespace).
 
+#define GNNQ_INLINE __attribute__((always_inline))
+
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t packed_bytes(int64_t values, int bits) { return (values * bits + 7) / 8; }

@@ -66,11 +66,12 @@ typedef struct {
 } gnnq_row_quantizer;
 
 // K steps of quantised propagation (see ../propagation.py for the equations). Arrays of nodes are in node order; the
-// graph is in position order: position p is node `order[p]`, and col holds positions.
+// graph is in position order, by falling degree: position p is node `order[p]`, and col holds positions.
 typedef struct {
   const int64_t* row_ptr;       // num_positions + 1
   const int32_t* col;           // num_edges positions
-  const int32_t* order;         // num_nodes: the node at each position
+  const int32_t* order;         // num_nodes: the node at each position; NULL: x and row_in are in position order
+  const int32_t* position;      // num_nodes: the position of each node
   const float* inverse_degree;  // num_positions, in position order, 0 beyond num_nodes
   const float* x;               // num_nodes x num_values
   const float* row_in;          // num_nodes: x is multiplied by it first

@@ -54,6 +54,7 @@ struct Lanes {
     if (distance == 4) return _mm512_shuffle_f32x4(x, x, 0xb1);
     return _mm512_shuffle_f32x4(x, x, 0x4e);
   }
+  static inline I load_state(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)); }
   static inline I load_state(const uint16_t* p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)); }
   static inline I load_state(const uint32_t* p) { return _mm512_loadu_si512(p); }
 };
@@ -112,6 +113,7 @@ struct Lanes {
     if (distance == 2) return _mm256_permute_ps(x, 0x4e);
     return _mm256_permute2f128_ps(x, x, 0x01);
   }
+  static inline I load_state(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
   static inline I load_state(const uint16_t* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)); }
   static inline I load_state(const uint32_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
 };
@@ -173,6 +175,7 @@ struct Lanes {
   static inline F swap(F x, int distance) {
     return distance == 1 ? F{x[1], x[0], x[3], x[2]} : F{x[2], x[3], x[0], x[1]};
   }
+  static inline I load_state(const uint8_t* p) { return I{p[0], p[1], p[2], p[3]}; }
   static inline I load_state(const uint16_t* p) { return I{p[0], p[1], p[2], p[3]}; }
   static inline I load_state(const uint32_t* p) { I x; memcpy(&x, p, 16); return x; }
 };

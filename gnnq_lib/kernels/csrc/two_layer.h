@@ -14,13 +14,14 @@ typedef uint32_t UnsignedWords __attribute__((vector_size(64)));
 
 struct TwoLayerPlan {
   const gnnq_two_layer_args* a;
-  Dot::Weight* w2;        // [groups][columns][kGroup]
+  Dot::Weight* w2;        // [groups / split][columns / split][split][kGroup]
   float* half_step1;      // width, in the order of the sums, 0 beyond hidden
   float* bias1;           // likewise
   float* half_step2;      // columns, 0 beyond num_values
   float* bias2;           // columns
   int64_t width;          // hidden, rounded up to 64
   int64_t columns, groups;
+  int split;              // groups of inputs side by side in a vector
   bool sum_factor;        // w2 = 2 * stored + 1, else w2 = stored
 };
 
@@ -34,9 +35,10 @@ static void prepare_second(TwoLayerPlan& plan, uint8_t* codes) {
   memset(plan.w2, 0, plan.groups * plan.columns * Dot::kGroup * sizeof(Dot::Weight));
   for (int64_t k = 0; k < a.hidden; ++k) {
     unpack_row(a.w2_packed + k * row_bytes, row_bytes, a.w2_bits, a.num_values, codes);
-    Dot::Weight* to = plan.w2 + k / Dot::kGroup * plan.columns * Dot::kGroup + k % Dot::kGroup;
+    const int64_t group = k / Dot::kGroup, split = plan.split;
+    Dot::Weight* to = plan.w2 + (group / split * plan.columns + group % split) * Dot::kGroup + k % Dot::kGroup;
     for (int64_t c = 0; c < a.num_values; ++c)
-      to[c * Dot::kGroup] = (Dot::Weight)(bytes ? codes[c] - 128 : 2 * codes[c] - top);
+      to[c * split * Dot::kGroup] = (Dot::Weight)(bytes ? codes[c] - 128 : 2 * codes[c] - top);
   }
 }
 
@@ -61,6 +63,16 @@ static inline void add_halves(const Halves (&halves)[2], Words (&sums)[4]) {
   }
 }
 
+static inline GNNQ_INLINE Bytes sum_bytes(const void* weights, const int32_t* col, int64_t e, int64_t end, int64_t width) {
+  Bytes even = Bytes{}, odd = Bytes{};
+  for (; e + 1 < end; e += 2) {
+    even += load_vector<Bytes>((const int8_t*)weights + (int64_t)col[e] * width);
+    odd += load_vector<Bytes>((const int8_t*)weights + (int64_t)col[e + 1] * width);
+  }
+  if (e < end) even += load_vector<Bytes>((const int8_t*)weights + (int64_t)col[e] * width);
+  return even + odd;
+}
+
 // How many rows of W1 lanes of each width can add up.
 struct Flush {
   int64_t bytes, halves;
@@ -78,9 +90,11 @@ static inline void sum_features(const TwoLayerPlan& plan, int64_t e0, int64_t e1
     const int64_t stop = min64(e1, e + flush.halves);
     while (e < stop) {
       if (sizeof(T) == 1) {
-        Bytes bytes = Bytes{};
+        Bytes bytes;
         const int64_t full = min64(stop, e + flush.bytes);
-        for (; e < full; ++e) bytes += load_vector<Bytes>(weights + (int64_t)a.col[e] * plan.width);
+        if (plan.width == 64) bytes = sum_bytes(weights, a.col, e, full, 64);
+        else bytes = sum_bytes(weights, a.col, e, full, plan.width);
+        e = full;
         add_bytes(bytes, halves);
         continue;
       }
@@ -131,11 +145,23 @@ static inline int32_t quantize_hidden(const TwoLayerPlan& plan, const RowQuantiz
   return exponent[0] >> 23;
 }
 
-static inline void second_layer(const TwoLayerPlan& plan, const Dot::Input* codes, int32_t exponent, float* out) {
+// Scaling and bias of 32-bit sums of columns first ... of one node.
+static inline GNNQ_INLINE void finish_logits(const TwoLayerPlan& plan, Lanes::I dot, const Dot::Input* codes,
+                                             int32_t exponent, int64_t first, float* out) {
   const gnnq_two_layer_args& a = *plan.a;
-  int32_t code_sum = 0;
-  if (plan.sum_factor)
+  if (plan.sum_factor) {
+    int32_t code_sum = 0;
     for (int64_t k = 0; k < a.hidden; ++k) code_sum += codes[k];
+    dot = Lanes::add_int(Lanes::add_int(dot, dot), Lanes::set_int(code_sum));
+  }
+  const Lanes::F whole = Lanes::to_float(Lanes::shift_left(dot, Lanes::set_int(exponent)));
+  const Lanes::F value = Lanes::mul(whole, Lanes::set(a.hidden_quantizer.scale));
+  const Lanes::F scaled = Lanes::mul(value, Lanes::load(plan.half_step2 + first));
+  const Lanes::F logits = Lanes::add(scaled, Lanes::load(plan.bias2 + first));
+  Lanes::store_first(out + first, logits, (int)min64(Dot::kColumns, a.num_values - first));
+}
+
+static inline void second_layer(const TwoLayerPlan& plan, const Dot::Input* codes, int32_t exponent, float* out) {
   for (int64_t first = 0; first < plan.columns; first += Dot::kColumns) {
     Dot::Acc even = Dot::zero(), odd = Dot::zero();
     const Dot::Weight* weights = plan.w2 + first * Dot::kGroup;
@@ -144,14 +170,51 @@ static inline void second_layer(const TwoLayerPlan& plan, const Dot::Input* code
       even = Dot::dot(even, codes + g * Dot::kGroup, weights + g * stride);
       odd = Dot::dot(odd, codes + (g + 1) * Dot::kGroup, weights + (g + 1) * stride);
     }
-    Lanes::I dot = Lanes::add_int(even, odd);
-    if (plan.sum_factor) dot = Lanes::add_int(Lanes::add_int(dot, dot), Lanes::set_int(code_sum));
-    const Lanes::F whole = Lanes::to_float(Lanes::shift_left(dot, Lanes::set_int(exponent)));
-    const Lanes::F value = Lanes::mul(whole, Lanes::set(a.hidden_quantizer.scale));
-    const Lanes::F scaled = Lanes::mul(value, Lanes::load(plan.half_step2 + first));
-    const Lanes::F logits = Lanes::add(scaled, Lanes::load(plan.bias2 + first));
-    Lanes::store_first(out + first, logits, (int)min64(Dot::kColumns, a.num_values - first));
+    finish_logits(plan, Lanes::add_int(even, odd), codes, exponent, first, out);
   }
+}
+
+#if defined(GNNQ_BUILD_AVX512)
+// Few columns leave lanes of the dot product free: 2 or 4 groups of inputs side by side take a half or a quarter of the
+// products. Lane l holds column l / SPLIT and group l % SPLIT.
+template <int SPLIT>
+static inline void narrow_second_layer(const TwoLayerPlan& plan, const uint8_t* codes, int32_t exponent, float* out) {
+  __m512i even = _mm512_setzero_si512(), odd = even;
+  for (int64_t g = 0; g < plan.groups; g += 2 * SPLIT) {
+    const uint8_t *first = codes + g * 4, *second = first + SPLIT * 4;
+    const int8_t* weights = plan.w2 + g * (64 / SPLIT);
+    const __m512i a = SPLIT == 4 ? _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)first))
+                                 : _mm512_broadcastq_epi64(_mm_loadl_epi64((const __m128i*)first));
+    const __m512i b = SPLIT == 4 ? _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)second))
+                                 : _mm512_broadcastq_epi64(_mm_loadl_epi64((const __m128i*)second));
+    even = _mm512_dpbusd_epi32(even, a, _mm512_loadu_si512(weights));
+    odd = _mm512_dpbusd_epi32(odd, b, _mm512_loadu_si512(weights + 64));
+  }
+  __m512i dot = _mm512_add_epi32(even, odd);
+  dot = _mm512_add_epi32(dot, _mm512_shuffle_epi32(dot, (_MM_PERM_ENUM)0xb1));
+  if (SPLIT == 4) dot = _mm512_add_epi32(dot, _mm512_shuffle_epi32(dot, (_MM_PERM_ENUM)0x4e));
+  const __m512i places = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  dot = _mm512_permutexvar_epi32(_mm512_slli_epi32(places, SPLIT == 4 ? 2 : 1), dot);
+  finish_logits(plan, dot, codes, exponent, 0, out);
+}
+#endif
+
+// How many groups of inputs share a vector.
+static inline int split_of(const gnnq_two_layer_args& a) {
+#if defined(GNNQ_BUILD_AVX512)
+  return a.num_values <= 4 ? 4 : (a.num_values <= 8 ? 2 : 1);
+#else
+  (void)a;
+  return 1;
+#endif
+}
+
+static inline void logits_of_row(const TwoLayerPlan& plan, const Dot::Input* codes, int32_t exponent, float* out) {
+#if defined(GNNQ_BUILD_AVX512)
+  if (plan.split == 4) return narrow_second_layer<4>(plan, codes, exponent, out);
+  if (plan.split == 2) return narrow_second_layer<2>(plan, codes, exponent, out);
+#endif
+  second_layer(plan, codes, exponent, out);
 }
 
 struct HiddenRow {
@@ -181,7 +244,7 @@ static void two_layer_rows(const TwoLayerPlan& plan, int64_t first, int64_t end,
       scale_hidden(plan, a.row_scale[i], block, sums, row.values, top);
     }
     const int32_t exponent = quantize_hidden(plan, q, top, row.values, row.bytes);
-    second_layer(plan, dot_inputs(plan, row), exponent, a.out + i * a.num_values);
+    logits_of_row(plan, dot_inputs(plan, row), exponent, a.out + i * a.num_values);
   }
 }
 
@@ -202,6 +265,7 @@ static int two_layer_of(const gnnq_two_layer_args& a) {
   plan.width = round_up(a.hidden, 64);
   plan.columns = round_up(a.num_values, Dot::kColumns);
   plan.groups = plan.width / Dot::kGroup;
+  plan.split = split_of(a);
   const int64_t w2_bytes = round_up(plan.groups * plan.columns * Dot::kGroup * (int64_t)sizeof(Dot::Weight), 64);
   const int64_t bytes = w2_bytes + plan.width * 8 + plan.columns * 8 + round_up(a.num_values, 64) + 64;
   uint8_t* memory = (uint8_t*)two_layer_workspace.get(bytes);
