@@ -33,13 +33,12 @@ from gnnq_lib.quantizers.packing import PackedCodes, check_bits
 METRICS = ("inner product", "cosine")
 _BLOCK_ROWS = 64
 _SCORES_AT_ONCE = 1 << 22  # 16 MB
-_TILES = 8  # in these: what is worked on in one go stays in cache
+_TILES, _LARGEST_TILE = 8, 1 << 13  # what is worked on in one go stays in cache
 _QUERIES_AT_ONCE = 256
 _ROWS_AT_ONCE = 1 << 10  # while packing, so that they stay in cache
 _STEPS = 16  # tried per row
 _QUERY_LEVELS = 127
 _TINY = 1e-30
-_FEWEST_QUERIES = 17  # torch._int_mm takes no fewer rows
 
 
 class Neighbours(NamedTuple):
@@ -104,17 +103,19 @@ class PackedEmbeddings:
         whole, step = _whole_numbers((queries - self.mean) @ self.rotation)
         # Scores in units of `step`: the order of rows is that of the true scores.
         step = (step * self.units[0]).clamp(min=_TINY)
-        weight = (self.units[1] / step)[:, 0]
+        times, shift = _grid(self.codes.bits)
+        # What the grid's shift and the offsets add: one small product for both.
+        sides = torch.cat([shift * whole.sum(dim=1, keepdim=True), self.units[1] / step], dim=1)
         size = _SCORES_AT_ONCE // queries.shape[0]
         buffer = torch.empty(queries.shape[0], min(size, self.codes.data.shape[1]))
         found = []
         for plane in self._planes(size):
             scores = buffer[:, : len(plane)]
-            for places, values in self._tiles(plane, size // _TILES):
+            for places, codes in self._tiles(plane, min(size // _TILES, _LARGEST_TILE)):
                 rows, tile = plane[places], scores[:, places]
-                here = slice(rows.start, rows.stop)
-                torch.mul(_integer_product(whole, values), self.factor[here].float(), out=tile)
-                tile.addr_(weight, self.offset[here].float())
+                kept = torch.stack([part[rows.start : rows.stop] for part in (self.factor, self.offset)]).float()
+                torch.mul(torch._int_mm(whole, codes), times * kept[0], out=tile)
+                tile.addmm_(sides, kept)
             best = best_of_rows(scores, min(k, len(plane)))
             found.append(Neighbours(best.scores, best.rows + plane.start))
         scores, rows = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
@@ -123,8 +124,9 @@ class PackedEmbeddings:
 
     def dequantize(self) -> Tensor:
         """The rows without their 16-bit offsets: mean + f v R^T, float32 (N, D)."""
-        parts = [values for plane in self._planes(self.num_rows) for _, values in self._tiles(plane, _ROWS_AT_ONCE)]
-        values = torch.cat(parts, dim=1).float() * (self.factor.float() * self.units[0])
+        parts = [codes for plane in self._planes(self.num_rows) for _, codes in self._tiles(plane, _LARGEST_TILE)]
+        times, shift = _grid(self.codes.bits)
+        values = (times * torch.cat(parts, dim=1).float() + shift) * (self.factor.float() * self.units[0])
         return (self.rotation @ values).T + self.mean
 
     def _planes(self, size: int) -> Iterator[range]:
@@ -136,13 +138,14 @@ class PackedEmbeddings:
                 yield range(start, min(start + size, last))
 
     def _tiles(self, rows: range, size: int) -> Iterator[tuple[slice, Tensor]]:
-        """`size` of these rows at a time: their places among them, and their grid values, int8 (D, rows)."""
+        """`size` of these rows at a time: their places among them, and their codes as int8 (D, rows); see `_grid`."""
         bits = self.codes.bits
         plane, first = divmod(rows.start, self.codes.data.shape[1])
         for start in range(0, len(rows), size):
             stop = min(start + size, len(rows))
             packed = self.codes.data[:, first + start : first + stop]
-            yield slice(start, stop), _grid_values((packed >> (plane * bits)) & (2**bits - 1), bits)
+            codes = packed ^ 128 if bits == 8 else (packed >> (plane * bits)) & (2**bits - 1)
+            yield slice(start, stop), codes.view(torch.int8)
 
 
 def pack_embeddings(embeddings: Tensor, bits: int, metric: str = "inner product", seed: int = 0) -> PackedEmbeddings:
@@ -243,22 +246,15 @@ def _to_grid(x: Tensor, bits: int) -> Tensor:
     return 2 * ((x + levels) / 2).round().clamp(0, levels) - levels
 
 
-def _grid_values(codes: Tensor, bits: int) -> Tensor:
-    """Grid values of fresh codes, int8."""
-    return (codes ^ 128).view(torch.int8) if bits == 8 else codes.view(torch.int8).mul_(2).sub_(_levels(bits))
+def _grid(bits: int) -> tuple[int, int]:
+    """What unpacked codes are multiplied by, and what is added, to give grid values."""
+    return (1, 0) if bits == 8 else (2, -_levels(bits))
 
 
 def _whole_numbers(queries: Tensor) -> tuple[Tensor, Tensor]:
     """int8 (Q, D) and steps (Q, 1)."""
     step = (queries.abs().amax(dim=1, keepdim=True) / _QUERY_LEVELS).clamp(min=_TINY)
     return (queries / step).round().to(torch.int8), step
-
-
-def _integer_product(queries: Tensor, values: Tensor) -> Tensor:
-    """queries @ values in integers, int32."""
-    missing = _FEWEST_QUERIES - queries.shape[0]
-    padded = functional.pad(queries, (0, 0, 0, missing)) if missing > 0 else queries
-    return torch._int_mm(padded, values)[: queries.shape[0]]
 
 
 def _rotation(width: int, seed: int) -> Tensor:

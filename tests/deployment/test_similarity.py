@@ -78,14 +78,22 @@ def test_pieces_change_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_integer_products_are_exact(bits):
+def test_codes_are_unpacked(bits):
+    """1003 rows do not fill their last bytes."""
+    packed = pack_embeddings(rows(1003, 9), bits)
+    times, shift = module._grid(bits)
+    parts = [codes for plane in packed._planes(100) for _, codes in packed._tiles(plane, 7)]
+    stored = packed.codes.codes().int()
+    expected = stored - 128 if bits == 8 else 2 * stored - (2**bits - 1)
+    assert torch.equal(times * torch.cat(parts, dim=1).int() + shift, expected)
+
+
+@pytest.mark.parametrize("top", [1, 3, 15, 127])
+def test_integer_products_are_exact(top):
     generator = torch.Generator().manual_seed(0)
     queries = torch.randint(-127, 128, (3, 64), generator=generator).to(torch.int8)
-    codes = torch.randint(0 if bits < 8 else 1, 2**bits, (64, 100), generator=generator).to(torch.uint8)
-    values = module._grid_values(codes.clone(), bits)
-    expected = codes.long() - 128 if bits == 8 else 2 * codes.long() - (2**bits - 1)
-    assert torch.equal(values.long(), expected)
-    assert torch.equal(module._integer_product(queries, values).long(), queries.long() @ expected)
+    values = torch.randint(-top, top + 1, (64, 100), generator=generator).to(torch.int8)
+    assert torch.equal(torch._int_mm(queries, values).long(), queries.long() @ values.long())
 
 
 def test_bytes_are_counted():
