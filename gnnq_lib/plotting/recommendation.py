@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -57,8 +58,8 @@ def validation_curves(
     drawing, axes = plt.subplots()
     for index, (name, (epochs, values)) in enumerate(curves.items()):
         axes.plot(epochs, values, **_line(name, index))
-    for label, value in (levels or {}).items():
-        axes.axhline(value, color=GREY, linestyle="--", linewidth=1, label=label)
+    for (label, value), dashes in zip((levels or {}).items(), itertools.cycle(["--", ":", "-."])):
+        axes.axhline(value, color=GREY, linestyle=dashes, linewidth=1.2, label=label)
     axes.set_xlabel("epoch")
     axes.set_ylabel(metric)
     axes.legend()
