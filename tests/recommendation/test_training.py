@@ -7,7 +7,9 @@ import logging
 import pytest
 import torch
 
+from gnnq_lib.datasets.interactions import Interactions, UserItems, split_interactions
 from gnnq_lib.errors import InputError
+from gnnq_lib.recommendation.bipartite import BipartiteGraph
 from gnnq_lib.recommendation.lightgcn import LightGCN
 from gnnq_lib.recommendation.training import TrainOptions, evaluate, train
 
@@ -98,9 +100,22 @@ def test_options_out_of_range(values):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_trains_and_agrees(split):
-    from gnnq_lib.recommendation.bipartite import BipartiteGraph
-
     here, there = BipartiteGraph(split.train), BipartiteGraph(split.train, "cuda")
     a, b = LightGCN(here, dim=8), LightGCN(there, dim=8)
     assert torch.allclose(a(), b().cpu(), atol=1e-6)
     assert len(train(b, split, FAST).loss) == 6
+
+
+def test_odd_users_and_items_have_a_defined_result():
+    """User 0 has nearly every item, user 3 no training item; item 5 is in the test part only."""
+    train_pairs = UserItems([0, 0, 0, 0, 0, 1, 1, 2], [0, 1, 2, 3, 4, 0, 1, 2], 4, 6)
+    test_pairs = UserItems([1, 2, 3, 3], [2, 0, 1, 5], 4, 6)
+    data = Interactions("odd", train_pairs, test_pairs, "memory")
+    odd = split_interactions(data, share=0.4)
+    model = LightGCN(BipartiteGraph(odd.train), dim=4)
+    history = train(model, odd, TrainOptions(epochs=3, batch_size=4, eval_every=1, select_k=20))
+    assert len(history.loss) == 3
+    found = evaluate(model, odd, ks=[2, 6])
+    assert found["recall@6"] == 1.0  # whoever has a test item finds it in the whole catalogue
+    with pytest.raises(InputError, match=r"k=7 given; whole numbers from 1 to 6"):
+        evaluate(model, odd, ks=[7])
