@@ -10,10 +10,14 @@ import typer
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this JSON file.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Also write the table to this CSV file.")]
 
+_MACHINE = ("processor", "isa", "threads", "torch")  # columns that are written but not shown
+
 
 def register(app: typer.Typer) -> None:
     """Add the benchmark commands."""
     app.command("kernels")(kernels)
+    app.command("inference")(inference)
+    app.command("scaling")(scaling)
     app.command("training")(training)
     app.command("memory")(memory)
     app.command("serving")(serving)
@@ -23,11 +27,52 @@ def register(app: typer.Typer) -> None:
 def kernels(
     rounds: Annotated[int, typer.Option(help="Rounds that each call is timed in.", min=1)] = 7,
     json_file: JsonFile = None,
+    csv_file: CsvFile = None,
 ) -> None:
     """Sums over neighbours and linear layers on packed codes, beside the fastest full-precision and library paths."""
-    from gnnq_lib.benchmarks.kernels import KernelBench, run
+    from gnnq_lib.benchmarks.kernels import KernelBench, describe_machine, run
 
-    _show("Kernels (packed, real low bit)", run(KernelBench(rounds=rounds)), json_file)
+    rows = [{**row, **describe_machine()} for row in run(KernelBench(rounds=rounds))]
+    _show("Kernels (packed, real low bit)", rows, json_file, csv_file, hidden=_MACHINE)
+
+
+def inference(
+    case: Annotated[
+        list[str] | None, typer.Option(help="Data set, generated or generated-NODES-EDGES-CLASSES; repeatable.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds that each call is timed in.", min=1)] = 9,
+    layers: Annotated[int, typer.Option(help="Propagation steps K.", min=0)] = 10,
+    multiplier: Annotated[bool, typer.Option(help="SMP's correction: a second propagation per step.")] = False,
+    compiled: Annotated[bool, typer.Option(help="Full precision under torch.compile, too.")] = True,
+    stages: Annotated[bool, typer.Option(help="Also the linear layers and the propagation by themselves.")] = False,
+    json_file: JsonFile = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """The whole SMP classifier on packed integers, beside every full-precision path."""
+    from gnnq_lib.benchmarks.inference import DEFAULT_CASES, InferenceBench, run
+    from gnnq_lib.benchmarks.kernels import describe_machine
+
+    config = InferenceBench(
+        tuple(case or DEFAULT_CASES), rounds=rounds, num_layers=layers, multiplier=multiplier, compiled=compiled,
+        stages=stages,
+    )  # fmt: skip
+    rows = [{**row, "layers": layers, "multiplier": multiplier, **describe_machine()} for row in run(config)]
+    title = "Whole classifier, untrained weights (packed, real low bit)"
+    _show(title, rows, json_file, csv_file, hidden=("bench", "layers", "multiplier", *_MACHINE))
+
+
+def scaling(
+    largest: Annotated[int, typer.Option(help="Edges of the largest graph, a power of ten.", min=10_000)] = 10_000_000,
+    rounds: Annotated[int, typer.Option(help="Rounds that each call is timed in.", min=1)] = 5,
+    json_file: JsonFile = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Sums over neighbours against the number of edges and the width, with the memory bandwidth of this machine."""
+    from gnnq_lib.benchmarks.kernels import describe_machine, sweep
+
+    edges = tuple(count for count in (10**power for power in range(4, 10)) if count <= largest)
+    rows = [{**row, **describe_machine()} for row in sweep(edges, rounds=rounds)]
+    _show("Cost against edges and width (packed, real low bit)", rows, json_file, csv_file, hidden=("bench", *_MACHINE))
 
 
 def training(

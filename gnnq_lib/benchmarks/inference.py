@@ -1,13 +1,14 @@
 """`gnnq bench inference`: the whole SMP classifier on packed integers beside every full-precision path, in one process.
 
 The classifier has a hidden layer of 64 and K = 10 propagation steps; weights are untrained (speed does not depend on
-them) and packed by `deployment.freeze`. A call takes a graph and its features, prepared once, to the class scores of all
-nodes. Prepared once and not timed: for packed rows the integer features, the first weight matrix widened to bytes and the
-graph sorted by degree; for FP32 rows the sparse or dense feature matrix and the normalised adjacency matrix with the
-coefficient of the step multiplied in. "FP32 as released" multiplies dense features and keeps the coefficients outside.
+them) and packed by `deployment.freeze`. A call takes a graph and its features, prepared once, to the class scores of
+all nodes. Prepared once and not timed: for packed rows the integer features, the first weight matrix widened to bytes
+and the graph sorted by degree; for FP32 rows the sparse or dense feature matrix and the normalised adjacency matrix
+with the coefficient of the step multiplied in. "FP32 as released" multiplies dense features, and keeps the coefficients
+outside the matrix.
 
-`bytes` counts what a call must read and write once: one index (and value) and one row per stored feature and per edge and
-step, and the states. `speedup_vs_best_fp32` divides by the fastest row of full precision of the same case,
+`bytes` counts what a call must read and write once: one index (and value) and one row per stored feature and per edge
+and step, and the states. `speedup_vs_best_fp32` divides by the fastest row of full precision of the same case,
 `speedup_vs_fp32_as_released` by the dense one. Slower cases stay in the table.
 """
 
@@ -26,7 +27,7 @@ from gnnq_lib.deployment import freeze
 from gnnq_lib.deployment.pipeline import load_data
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.training import Graph
-from gnnq_lib.kernels import PackedClassifier, propagate, two_layer
+from gnnq_lib.kernels import propagate, two_layer
 from gnnq_lib.models import DecoupledClassifier, Method, ModelOptions
 from gnnq_lib.propagation import GraphOperator, Smp
 from gnnq_lib.quantizers.packing import row_bytes
@@ -34,7 +35,7 @@ from gnnq_lib.quantizers.packing import row_bytes
 FP32 = "fp32"
 AS_RELEASED = "as released: dense features"
 GENERATED = "generated"
-DEFAULT_CASES = ("cora", "citeseer", "pubmed", "cs", GENERATED)
+DEFAULT_CASES = ("cora", "citeseer", "pubmed", "cs", GENERATED, "generated-169343-2500000-16")
 _GENERATED_SIZES = {"num_nodes": 169_343, "num_edges": 2_500_000, "num_features": 1000, "words": 30, "num_classes": 40}
 _CHOOSING_ROUNDS = 3
 
@@ -44,8 +45,8 @@ class InferenceBench:
     """What `run` measures.
 
     Attributes:
-        cases: names of data sets, "generated" (169,343 nodes, 2.5 million edges of a power law, 30 of 1000 words per node,
-            40 classes, the sizes of ogbn-arxiv), or "generated-NODES-EDGES".
+        cases: names of data sets, "generated" (169,343 nodes and 2.5 million edges of a power law, 30 of 1000 words per
+            node, 40 classes), or "generated-NODES-EDGES-CLASSES".
         bits: widths of the packed models.
         rounds: rounds per case.
         num_layers: K.
@@ -135,8 +136,8 @@ def _load(name: str, seed: int) -> Graph:
     if name == GENERATED:
         return generated_graph(**_GENERATED_SIZES, seed=seed)
     if name.startswith(GENERATED + "-"):
-        num_nodes, num_edges = (int(part) for part in name.split("-")[1:])
-        return generated_graph(**{**_GENERATED_SIZES, "num_nodes": num_nodes, "num_edges": num_edges}, seed=seed)
+        sizes = dict(zip(("num_nodes", "num_edges", "num_classes"), map(int, name.split("-")[1:]), strict=True))
+        return generated_graph(**{**_GENERATED_SIZES, **sizes}, seed=seed)
     return load_data(name)
 
 
@@ -147,7 +148,7 @@ def run(config: InferenceBench | None = None) -> list[dict[str, object]]:
         InputError: a data set that does not exist, or fewer than one round.
 
     Example:
-        >>> rows = run(InferenceBench(("generated-200-1000",), bits=(2,), rounds=1, compiled=False))
+        >>> rows = run(InferenceBench(("generated-200-1000-3",), bits=(2,), rounds=1, compiled=False))
         >>> sorted({row["path"] for row in rows})
         ['fp32', 'packed (real low-bit)']
     """
@@ -186,16 +187,15 @@ def _model(graph: Graph, config: InferenceBench, method: Method, bits: int) -> D
 
 
 def _packed_calls(graph: Graph, config: InferenceBench, bits: int) -> list[_Call]:
-    prepared = freeze(_model(graph, config, Method.NODE_POW2, bits), graph).prepare(graph)
+    classify = freeze(_model(graph, config, Method.NODE_POW2, bits), graph).prepare(graph)
     size = _bytes(graph, config, bits)
-    classify = PackedClassifier(prepared.features, prepared.weights, prepared.graph, prepared.plan)
     out = torch.empty(classify.shape)
     calls = [_Call("packed", bits, PACKED, lambda: classify(out), size)]
     if config.stages:
-        scores = two_layer(prepared.features, prepared.weights)
+        scores = two_layer(classify.features, classify.weights)
         parts = {
-            "two linear layers": lambda: two_layer(prepared.features, prepared.weights),
-            "propagation": lambda: propagate(prepared.graph, scores, prepared.plan),
+            "two linear layers": lambda: two_layer(classify.features, classify.weights),
+            "propagation": lambda: propagate(classify.graph, scores, classify.plan),
         }
         calls += [_Call(name, bits, PACKED, part, size, "inference stage") for name, part in parts.items()]
     return calls

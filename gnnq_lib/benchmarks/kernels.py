@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gnnq_lib.benchmarks.timing import interleaved_medians, memory_bandwidth
 from gnnq_lib.errors import InputError
+from gnnq_lib.experiments.provenance import processor
 from gnnq_lib.kernels import CSRGraph, linear, spmm
 from gnnq_lib.kernels.native import active_isa
 from gnnq_lib.quantizers.packing import SUPPORTED_BITS, PackedCodes
@@ -366,10 +367,15 @@ def sweep(
 
 
 def describe_machine() -> dict[str, object]:
-    """What the numbers were measured on: kernel path, threads, versions.
+    """What the numbers were measured on: processor, kernel path, threads, PyTorch.
 
     Example:
         >>> describe_machine()["threads"] >= 1
         True
     """
-    return {"isa": active_isa(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    return {
+        "processor": processor(),
+        "isa": active_isa(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__.split("+")[0],
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor
 
@@ -63,6 +65,7 @@ class PackedClassifier:
             )
         self.features, self.weights, self.graph, self.plan = features, weights, graph, plan
         self.shape = (graph.num_nodes, weights.weight2.num_values)
+        self._of_thread = threading.local()
         self._args: tuple[native.TwoLayerArgs, native.PropagateArgs] | None = None
 
     def __call__(self, out: Tensor | None = None) -> Tensor:
@@ -84,13 +87,19 @@ class PackedClassifier:
             result = propagate(self.graph, two_layer(self.features, self.weights), self.plan)
             return result if out is None else out.copy_(result)
         out = torch.empty(self.shape) if out is None else out
-        scores = torch.empty(self.shape)
+        scores = self._scores()
         layers, steps = self._arguments()
         layers.out = steps.x = scores.data_ptr()
         steps.out = out.data_ptr()
         layers.num_threads = steps.num_threads = torch.get_num_threads()
         native.call("classify", isa, layers, steps)
         return out
+
+    def _scores(self) -> Tensor:
+        """Memory for what the layers hand to the steps; each thread keeps its own."""
+        if not hasattr(self._of_thread, "scores"):
+            self._of_thread.scores = torch.empty(self.shape)
+        return self._of_thread.scores
 
     def _arguments(self) -> tuple[native.TwoLayerArgs, native.PropagateArgs]:
         """Copies for this call: another thread may be calling, too."""

@@ -22,7 +22,7 @@ from gnnq_lib.quantizers.packing import PackedCodes
 
 _BLOCK = 64  # columns of the first layer that the compiled kernel handles at once
 _GROUP_ROWS = 256  # rows of a result that are written close together are taken by falling number of entries
-_REPEATS = 2.2  # adding a row this often costs as much as multiplying it by its code
+_REPEATS = 1.3  # adding a row this often costs about as much as multiplying it by its code
 
 
 class IntegerFeatures:
@@ -145,7 +145,7 @@ class TwoLayerWeights:
             )
 
     def wide_weight1(self, halves: bool) -> Tensor:
-        """W1 as numbers 2q - n for the compiled kernel, made once: bytes, or 16-bit halves (even columns of 64 first)."""
+        """W1 as numbers 2q - n for the kernel, made once: bytes, or 16-bit halves (of 64 columns the even first)."""
         name = "halves" if halves else "bytes"
         if name not in self._prepared:
             signed = 2 * self.weight1.codes().to(torch.int16) - ((1 << self.weight1.bits) - 1)

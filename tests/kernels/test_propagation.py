@@ -79,6 +79,35 @@ def test_equals_the_twin_bit_for_bit(isa, case):
     assert torch.equal(result, torch_propagate(graph, x, plan))
 
 
+@pytest.mark.parametrize("isa", COMPILED)
+@pytest.mark.parametrize(("bits", "exponents"), [(2, 4), (4, 4), (8, 4), (8, 8)], ids=lambda v: str(v))
+def test_sums_beyond_16_bits(isa, bits, exponents):
+    # A node with 6000 neighbours, all with the largest code and shift in one column: 2 bits give 6000 * 24 = 144,000.
+    leaves = 6000
+    row_ptr = torch.cat([torch.tensor([0, leaves]), leaves + torch.arange(1, leaves + 1)])
+    col = torch.cat([torch.arange(1, leaves + 1), torch.zeros(leaves, dtype=torch.long)])
+    graph = with_factors(CSRGraph(row_ptr, col))
+    x = torch.tensor([[1000.0, -1000.0, 0.5]]).repeat(leaves + 1, 1)
+    plan = PropagationPlan(bits, 0.1, [0.1] * 2, [0.1] * 2, exponents, aggregate_weight=0.9, input_weight=0.1)
+    with forced(isa):
+        assert torch.equal(propagate(graph, x, plan), torch_propagate(graph, x, plan))
+
+
+@pytest.mark.parametrize("isa", COMPILED)
+@pytest.mark.parametrize("width", [*range(1, 18), 40])
+def test_every_number_of_classes(isa, width):
+    generator = torch.Generator().manual_seed(width)
+    graph = with_factors(random_graph(generator, 100, 100, 700, hub=True))
+    x = torch.randn(100, width, generator=generator)
+    for ch, gaps in ((0.0, []), (0.3, []), (0.0, [0.05, 0.0])):
+        plan = PropagationPlan(
+            2, 0.2, [0.1] * 2, [0.1] * 2, 4, state_weight=ch, aggregate_weight=0.9, input_weight=0.1,
+            gap_coefficients=gaps, gap_scales=[0.1] * len(gaps), gap_aggregate_scales=[0.1] * len(gaps),
+        )  # fmt: skip
+        with forced(isa):
+            assert torch.equal(propagate(graph, x, plan), torch_propagate(graph, x, plan))
+
+
 def test_many_bits_come_near_full_precision():
     generator = torch.Generator().manual_seed(0)
     graph = with_factors(random_graph(generator, 40, 40, 400))

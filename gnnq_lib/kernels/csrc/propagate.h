@@ -52,7 +52,7 @@ static inline GNNQ_INLINE void columns_to_rows(Lanes::I (&x)[N]) {
 struct Extent {
   Lanes::F tops[2] = {Lanes::set(-__builtin_inff()), Lanes::set(-__builtin_inff())};
   Lanes::F lows[2] = {Lanes::set(__builtin_inff()), Lanes::set(__builtin_inff())};
-  inline void take(int column, Lanes::F x) {
+  inline GNNQ_INLINE void take(unsigned column, Lanes::F x) {
     tops[column % 2] = Lanes::max(tops[column % 2], x);
     lows[column % 2] = Lanes::min(lows[column % 2], x);
   }
@@ -111,6 +111,7 @@ struct Propagate {
   // Rows are added up in pieces of one vector register; bytes at least eight at a time, which may read past a row.
   static constexpr int kPiece = CP * (int)sizeof(S) >= 64 ? 64 / (int)sizeof(S) : (CP < 8 && sizeof(T) == 1 ? 8 : CP);
   static constexpr int kPieces = CP / kPiece < 1 ? 1 : (CP / kPiece < 4 ? CP / kPiece : 4);
+  static constexpr int kAhead = 24;                     // the rows of so many coming edges are fetched, where rows are long
   static constexpr int kUnrolled = 8;  // rows of up to so many edges are added up without a loop
   typedef T StatePiece __attribute__((vector_size(kPiece * sizeof(T))));
   typedef S SumPiece __attribute__((vector_size(kPiece * sizeof(S))));
@@ -152,7 +153,7 @@ struct Propagate {
   inline GNNQ_INLINE void for_columns(const Use& use) const {
     if constexpr (M > 0) repeat<M>(use);
     else
-      for (int c = 0; c < columns_in_use; ++c) use(c);
+      for (int four = 0; four < columns_in_use / 4; ++four) repeat<4>([&](int c) GNNQ_INLINE { use(4 * four + c); });
   }
 
   static inline SumPiece load_piece(const T* row) {
@@ -162,6 +163,12 @@ struct Propagate {
     else return widened<SumPiece>(piece);
   }
 
+  // The col array ends with room for kAhead more edges.
+  static inline GNNQ_INLINE void fetch(const T* row) {
+    if (kRowBytes < 64) return;
+    for (int b = 0; b < (kRowBytes < 256 ? kRowBytes : 256); b += 64) __builtin_prefetch((const uint8_t*)row + b, 0, 3);
+  }
+
   // sums[CP] = sum of the rows of edges e0 ... e1 - 1 (which must fit S).
   inline void sum_rows(const T* state, int64_t e0, int64_t e1, S* sums) const {
     for (int first = 0; first < CP; first += kPieces * kPiece) {
@@ -169,6 +176,7 @@ struct Propagate {
       for (int p = 0; p < kPieces; ++p) acc[p] = SumPiece{};
       for (int64_t e = e0; e < e1; ++e) {
         const T* row = state + (int64_t)a.col[e] * CP + first;
+        fetch(state + (int64_t)a.col[e + kAhead] * CP + first);
         for (int p = 0; p < kPieces; ++p) acc[p] += load_piece(row + p * kPiece);
       }
       memcpy(sums + first, acc, CP < kPiece ? CP * sizeof(S) : sizeof(acc));
@@ -182,7 +190,10 @@ struct Propagate {
     for (; p < end; ++p, col += D, sums += CP)
       for (int first = 0; first < CP; first += kPiece) {
         SumPiece acc = SumPiece{};
-        for (int d = 0; d < D; ++d) acc += load_piece(state + (int64_t)col[d] * CP + first);
+        for (int d = 0; d < D; ++d) {
+          fetch(state + (int64_t)col[d + kAhead] * CP + first);
+          acc += load_piece(state + (int64_t)col[d] * CP + first);
+        }
         memcpy(sums + first, &acc, (CP < kPiece ? CP : kPiece) * sizeof(S));
       }
   }

@@ -64,12 +64,15 @@ static inline void add_halves(const Halves (&halves)[2], Words (&sums)[4]) {
 }
 
 static inline GNNQ_INLINE Bytes sum_bytes(const void* weights, const int32_t* col, int64_t e, int64_t end, int64_t width) {
+  const int8_t* from = (const int8_t*)weights;
   Bytes even = Bytes{}, odd = Bytes{};
-  for (; e + 1 < end; e += 2) {
-    even += load_vector<Bytes>((const int8_t*)weights + (int64_t)col[e] * width);
-    odd += load_vector<Bytes>((const int8_t*)weights + (int64_t)col[e + 1] * width);
+  for (; e + 3 < end; e += 4) {
+    even += load_vector<Bytes>(from + (int64_t)col[e] * width);
+    odd += load_vector<Bytes>(from + (int64_t)col[e + 1] * width);
+    even += load_vector<Bytes>(from + (int64_t)col[e + 2] * width);
+    odd += load_vector<Bytes>(from + (int64_t)col[e + 3] * width);
   }
-  if (e < end) even += load_vector<Bytes>((const int8_t*)weights + (int64_t)col[e] * width);
+  for (; e < end; ++e) even += load_vector<Bytes>(from + (int64_t)col[e] * width);
   return even + odd;
 }
 
