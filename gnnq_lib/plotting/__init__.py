@@ -15,6 +15,7 @@ from gnnq_lib.plotting.quantization import (
     staircase,
 )
 from gnnq_lib.plotting.recommendation import (
+    ablation_changes,
     curves_side_by_side,
     difference_bars,
     node_levels,
@@ -39,6 +40,7 @@ __all__ = [
     "LOOKS",
     "PALETTE",
     "Look",
+    "ablation_changes",
     "accuracy_by_bits",
     "accuracy_by_depth",
     "accuracy_per_seed",

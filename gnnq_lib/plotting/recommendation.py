@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.paths import project_root, results_dir
@@ -142,6 +143,9 @@ def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10")
     for level in table[table.bits == 32]["mean"]:
         axes.axhline(level, **FULL_PRECISION_LINE)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(EngFormatter("B"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("bytes of the stored table")
     axes.set_ylabel(metric)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -197,6 +201,27 @@ def stored_methods(table: str) -> pd.DataFrame:
     return result.reset_index()
 
 
+def ablation_changes(table: pd.DataFrame, metric: str = "ndcg@10") -> dict[str, float]:
+    """Change of a metric against 2-bit GNAQ's default, in percent, per other 2-bit form of GNAQ in the table.
+
+    Args:
+        table: lines of one data set, as `stored_methods` gives them.
+        metric: column.
+
+    Example:
+        >>> lines = {"method": ["gnaq", "gnaq"], "bits": [2, 2], "setting": ["", "tanh=True"], "ndcg@10": [0.2, 0.19]}
+        >>> {name: round(change, 6) for name, change in ablation_changes(pd.DataFrame(lines)).items()}
+        {'tanh=True': -5.0}
+    """
+    forms = table[(table.bits == 2) & table.method.isin(["gnaq", "gnaq_as_released"])]
+    usual = (forms.method == "gnaq") & (forms.setting == "")
+    if not usual.any():
+        return {}
+    default, others = forms[usual][metric].iloc[0], forms[~usual]
+    names = [s if m == "gnaq" else f"as released, {s}".rstrip(", ") for m, s in zip(others.method, others.setting)]
+    return {name: float(100 * (value / default - 1)) for name, value in zip(names, others[metric])}
+
+
 @figure("recommendation_by_bytes")
 def recommendation_by_bytes(results: pd.DataFrame) -> Figure | None:
     """NDCG@10 of every low-bit method against the bytes of its table, on the first data set of `rec_methods`."""
@@ -222,15 +247,9 @@ def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
     if table.empty:
         return None
     here = table[table.dataset == table.dataset.iloc[0]]
-    base = here[(here.method == "gnaq") & (here.setting == "")]
-    if base.empty or len(here) < 2:
+    changes = ablation_changes(here)
+    if not changes:
         return None
-    default = base["ndcg@10"].iloc[0]
-    others = here.drop(base.index)
-    changes = {
-        (row.setting if row.method == "gnaq" else f"as released; {row.setting}"): 100 * (value / default - 1)
-        for row, value in zip(others.itertuples(), others["ndcg@10"], strict=True)
-    }
     worst = min(changes, key=changes.get)
     finding = f"On {here.dataset.iloc[0]}, '{worst}' costs GNAQ most: {changes[worst]:.1f} % of NDCG@10"
     return difference_bars(changes, finding, "change of NDCG@10 against the default (%)")
@@ -247,17 +266,18 @@ def _line(name: str, index: int) -> dict:
 
 def _differing(configs: Mapping[str, dict]) -> dict[str, str]:
     """In words, what tells configs of the same method and bits apart, apart from data set and seed."""
-    frame = pd.DataFrame.from_dict(configs, orient="index")
-    texts = {}
+    # As text from the start: pandas would take None for a missing value and leave it out of comparisons.
+    texts = {key: {name: str(value) for name, value in config.items()} for key, config in configs.items()}
+    frame = pd.DataFrame.from_dict(texts, orient="index")
+    found = {}
     for _, group in frame.groupby(["method", "bits"], sort=False):
-        common = group.astype(str)
-        varying = [c for c in common if c not in ("dataset", "seed") and _varies(common, c)]
-        usual = {c: common[c].mode().iloc[0] for c in varying}
-        for key, row in common.iterrows():
-            texts[key] = ", ".join(f"{c}={row[c]}" for c in varying if row[c] != usual[c])
-    return texts
+        varying = [c for c in group if c not in ("dataset", "seed") and _varies(group, c)]
+        usual = {c: group[c].mode().iloc[0] for c in varying}
+        for key, row in group.iterrows():
+            found[key] = ", ".join(f"{c}={row[c]}" for c in varying if row[c] != usual[c])
+    return found
 
 
-def _varies(common: pd.DataFrame, column: str) -> bool:
+def _varies(group: pd.DataFrame, column: str) -> bool:
     """Whether a setting differs within some data set."""
-    return bool((common.groupby("dataset")[column].nunique() > 1).any())
+    return bool((group.groupby("dataset")[column].nunique() > 1).any())

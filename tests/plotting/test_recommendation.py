@@ -1,0 +1,90 @@
+"""Figures of recommendation from rows made by hand; stored tables, averaged over seeds and told apart by settings."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from gnnq_lib.experiments import Measurement, ResultsStore, make_config
+from gnnq_lib.experiments.recommendation import Config
+from gnnq_lib.plotting import (
+    curves_side_by_side,
+    difference_bars,
+    node_levels,
+    popularity_curve,
+    quality_by_bytes,
+    stored_methods,
+    validation_curves,
+)
+from gnnq_lib.plotting.recommendation import recommendation_ablations, recommendation_by_bytes
+
+RUNS = [
+    ({"method": "fp32", "bits": 32, "start": "teacher"}, 0.20, 8e5),
+    ({"method": "gnaq"}, 0.19, 1e5),
+    ({"method": "gnaq", "tanh": True}, 0.18, 1e5),
+    ({"method": "gnaq", "bits": 1}, 0.17, 5e4),
+    ({"method": "gnaq_as_released"}, 0.10, 1e5),
+    ({"method": "gnaq_as_released", "linear_head": False}, 0.12, 1e5),
+]
+
+
+@pytest.fixture
+def measured():
+    """The runs above in both tables, two seeds, NDCG 0.02 apart."""
+    for table in ("rec_methods", "rec_ablations"):
+        store = ResultsStore(table)
+        for values, ndcg, size in RUNS:
+            for seed in (0, 1):
+                config = make_config(Config, {"experiment": table, "dataset": "lastfm", "seed": seed, **values})
+                rows = [Measurement("ndcg@10", ndcg + 0.02 * seed, ""), Measurement("recall@10", ndcg, ""),
+                        Measurement("val_ndcg@10", 0.5, ""), Measurement("model_bytes", size, "bytes"),
+                        Measurement("seconds_per_epoch", 1.0, "s")]  # fmt: skip
+                store.append(config, rows, 1.0)
+    yield
+    plt.close("all")
+
+
+def test_stored_methods_average_seeds_and_name_settings(measured):
+    table = stored_methods("rec_methods").set_index(["method", "bits", "setting"])
+    assert len(table) == len(RUNS)
+    default = table.loc["gnaq", 2, ""]
+    assert default["ndcg@10"] == pytest.approx(0.20) and default["ndcg@10_std"] == pytest.approx(0.02 / 2**0.5)
+    assert default["n"] == 2 and default["bytes"] == 1e5 and "val_ndcg@10" not in table
+    assert table.loc["gnaq", 2, "tanh=True"]["ndcg@10"] == pytest.approx(0.19)
+
+
+def test_a_table_that_was_not_measured_is_empty():
+    assert stored_methods("rec_nothing").empty
+
+
+def test_figures_from_stored_tables(measured):
+    by_bytes = recommendation_by_bytes(pd.DataFrame())
+    assert "GNAQ at 2 bits has 95.2 % of FP32's NDCG@10 on lastfm (n = 2)" in by_bytes.get_suptitle().replace("\n", " ")
+    bars = recommendation_ablations(pd.DataFrame()).axes[0]
+    assert len(bars.patches) == 3
+    tanh = [text.get_text() for text in bars.get_yticklabels()].index("tanh=True")
+    assert bars.patches[tanh].get_width() == pytest.approx(-5)
+
+
+def test_without_tables_there_are_no_figures(monkeypatch, tmp_path):
+    monkeypatch.setenv("GNNQ_ROOT", str(tmp_path))
+    assert recommendation_by_bytes(pd.DataFrame()) is None
+    assert recommendation_ablations(pd.DataFrame()) is None
+
+
+def test_levels_and_thresholds_are_drawn():
+    axes = node_levels({"a": ([0.0, 1.0, 2.0], [2.0, 0.0])}, "x").axes[0]
+    assert sorted(line.get_xdata()[0] for line in axes.lines) == [0.0, 1.0, 2.0]
+
+
+def test_small_figures_hold_what_was_given():
+    assert popularity_curve([0, 4, 2], "x").axes[0].lines[0].get_ydata().tolist() == [4, 2]
+    curves = validation_curves({"gnaq": ([0, 1], [0.1, 0.2]), "mine": ([0], [0.3])}, "x", {"line": 0.1})
+    assert [text.get_text() for text in curves.axes[0].get_legend().get_texts()] == ["GNAQ", "mine", "line"]
+    table = pd.DataFrame({"method": ["gnaq", "other"], "epoch": [0, 0], "a": [1.0, 2.0], "b": [3.0, 4.0]})
+    assert [axes.get_ylabel() for axes in curves_side_by_side(table, {"a": "A", "b": "B"}, "x").axes] == ["A", "B"]
+    assert [bar.get_width() for bar in difference_bars({"p": -1.0, "q": 2.0}, "x", "%").axes[0].patches] == [-1.0, 2.0]
+    points = pd.DataFrame({"method": ["fp32", "lsq"], "bits": [32, 2], "bytes": [10.0, 1.0], "mean": [0.2, 0.1]})
+    assert len(quality_by_bytes(points, "x").axes[0].get_legend().get_texts()) == 2
+    plt.close("all")
