@@ -41,7 +41,7 @@ KS = (10, 20)
 FP32_RECIPE = {"epochs": 400, "batch_size": 8192, "lr": 1e-2, "l2": 1e-4, "schedule": "constant", "eval_every": 10,
                "patience": 6}  # fmt: skip
 FP32_RECIPES: dict[str, dict] = {
-    "lastfm": {"l2": 1e-3},
+    "lastfm": {"l2": 1e-3, "schedule": "cosine", "epochs": 500, "eval_every": 25, "patience": 0},
     "ml-100k": {"l2": 1e-3},
     "ml-1m": {"eval_every": 5},
     "gowalla": {"lr": 5e-3, "eval_every": 5},
@@ -74,7 +74,8 @@ class Config(ExperimentConfig):
         teacher_epochs: at most so many for the teacher; None: the recipe's.
         refit: fp32 only: train once more on training and validation part together, for the best number of epochs.
         node_aware, placement, refine_steps, refine_share, gradient, neighbour_share, level_rate, anchor,
-            order_weight: see `GnaqOptions`; placement also for post-training.
+            order_weight: see `GnaqOptions`; placement also for post-training. Without a teacher (start="random") there
+            is nothing to refine towards: refine_steps, anchor and order_weight count as 0.
         update_every, tanh, linear_head: GNAQ, both forms; None: 1, no, no; as released: 1, yes, yes.
         level_bits: 32, or 16: levels rounded to 16 bits after training.
         distillation: bigear's.
@@ -296,7 +297,10 @@ def build_model(
     if config.method == "gnaq":
         names = ("bits", "node_aware", "placement", "refine_steps", "refine_share", "gradient", "neighbour_share",
                  "level_rate", "update_every", "anchor", "order_weight", "tanh", "linear_head")  # fmt: skip
-        return Gnaq(graph, start, GnaqOptions(**{name: getattr(config, name) for name in names}), layers, say)
+        values = {name: getattr(config, name) for name in names}
+        if config.start == "random":
+            values.update(refine_steps=0, anchor=0.0, order_weight=0.0)
+        return Gnaq(graph, start, GnaqOptions(**values), layers, say)
     if config.method == "gnaq_as_released":
         switches = (config.tanh, config.linear_head, config.update_every, config.seed)
         return GnaqAsReleased(graph, start, config.bits, layers, *switches)
