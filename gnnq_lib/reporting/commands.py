@@ -32,6 +32,9 @@ def report(
     if len(judged):
         print_table("Claims that results are there for", shown, judged[shown].to_numpy().tolist())
     typer.echo(", ".join(f"{number} {status}" for status, number in counts(verdicts).items()))
+    missing = frame[frame.verdict == "not run"].groupby("command", sort=False).claim.agg(" ".join)
+    for command, names in missing.items():
+        typer.echo(f"not run: {names}: {command}")
     path = build_report(out, results)
     typer.echo(f"{path.name} written, {path.stat().st_size / 1000:,.0f} kB, in {path.parent.name}/")
     write_json(json_file, frame.to_dict("records"))
