@@ -15,7 +15,7 @@ from gnnq_lib.plotting.style import BLUE, FULL_PRECISION_LINE, GREY, LOOKS, VERM
 from gnnq_lib.reporting.claims import load_claims
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import title
-from gnnq_lib.reporting.rules_paper_a import PACKED
+from gnnq_lib.reporting.rules_paper_a import inference_rows
 from gnnq_lib.reporting.rules_paper_b import main_rows
 
 # GNAQ's settings as people would say them: setting, value -> words.
@@ -39,12 +39,10 @@ def speedup_beside_the_paper(results: pd.DataFrame) -> Figure | None:
     """Packed inference of the whole classifier: times faster than the fastest FP32 path, per data set, INT2 and INT4;
     the paper's factors, of an unknown setting, as lines.
     """
-    table = Results.stored().bench("inference", path=PACKED, bits=[2, 4])
-    if "bench" in table:
-        table = table[table.bench == "inference"]
+    stored = Results.stored()
+    table = pd.concat([inference_rows(stored, bits) for bits in (2, 4)])
     if table.empty:
         return None
-    table = table.assign(name=[str(case).split()[0] for case in table.case])
     factors = table.groupby(["name", "bits"], sort=False).speedup_vs_best_fp32.max().unstack()
     claimed = {claim.arguments["bits"]: claim.number for claim in load_claims() if claim.rule == "speedup"}
     drawing, axes = plt.subplots()

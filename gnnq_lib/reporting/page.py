@@ -53,6 +53,7 @@ td.wide{min-width:15rem}td.command{min-width:13rem}td.short{white-space:nowrap}
 @media(prefers-color-scheme:dark){.holds{color:#4fd1a5}.in-part{color:#f0b94d}.does-not-hold{color:#ff9466}}
 .counts{display:flex;flex-wrap:wrap;gap:.6rem;padding:0;list-style:none}
 .counts li{border:1px solid var(--line);border-radius:4px;padding:.3rem .8rem}.counts b{font-size:1.3rem}
+details{margin:.5rem 0}summary{cursor:pointer}
 .figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:1rem}
 figure{margin:0}figure img{max-width:100%;height:auto}figcaption{font-size:.85rem;color:var(--faint)}
 """.strip()
@@ -97,7 +98,7 @@ def build_report(out: Path | None = None, results: Results | None = None) -> Pat
         The file.
     """
     results = Results.stored() if results is None else results
-    text = page(judge_all(results), release_differences(results), _pictures(), _tables(), results.rows)
+    text = page(judge_all(results), release_differences(results), _pictures(), _tables(), results)
     return atomic_write(Path(out or figures_dir() / "report.html"), text)
 
 
@@ -106,7 +107,7 @@ def page(
     differences: pd.DataFrame,
     pictures: Sequence[_Picture] = (),
     tables: Sequence[tuple[str, pd.DataFrame]] = (),
-    rows: pd.DataFrame | None = None,
+    results: Results | None = None,
 ) -> str:
     """The page's HTML; nothing in it points outside.
 
@@ -115,17 +116,19 @@ def page(
         differences: from `release_differences`.
         pictures: figures.
         tables: (title, table of text).
-        rows: results that versions and devices are read from.
+        results: benchmarks, and the rows that versions and devices are read from.
     """
     sections = [(title, _claims_section(verdicts, paper)) for paper, title in PAPERS.items()]
     sections = [(title, body) for title, body in sections if body]
     sections.append(("What the released codes do differently", _differences_section(differences)))
     if tables:
         sections.append(("Tables", "".join(f"<h3>{_text(title)}</h3>{table_html(frame)}" for title, frame in tables)))
+    if results is not None and results.benches:
+        sections.append(("Benchmarks", _benchmarks(results)))
     if pictures:
         sections.append(("Figures", f'<div class="figures">{"".join(map(_figure, pictures))}</div>'))
     sections.append(("The rules", _rules_section(verdicts)))
-    sections.append(("Where the numbers come from", _provenance(rows)))
+    sections.append(("Where the numbers come from", _provenance(None if results is None else results.rows)))
     contents = "".join(f'<li><a href="#{_anchor(title)}">{_text(title)}</a></li>' for title, _ in sections)
     body = "".join(
         f'<section id="{_anchor(title)}"><h2>{_text(title)}</h2>{content}</section>' for title, content in sections
@@ -239,6 +242,24 @@ def _provenance(rows: pd.DataFrame | None) -> str:
         runs=("config_key", "nunique"), rows=("value", "size"), device=("device", "last"), commit=("commit", "last")
     )
     return note + table_html(facts.reset_index().astype(str))
+
+
+def _benchmarks(results: Results) -> str:
+    """Every benchmark's table, folded away; columns that are the same in all rows are said once."""
+    parts = ["<p>Times are medians of several rounds, all paths in turn in one process; see the columns.</p>"]
+    for name, table in results.benches.items():
+        table = table.drop(columns=["bench", "versions"], errors="ignore")
+        same = [column for column in table if len(table) > 1 and table[column].nunique(dropna=False) == 1]
+        shared = "; ".join(f"{column}: {table[column].iloc[0]}" for column in same if pd.notna(table[column].iloc[0]))
+        body = table_html(table.drop(columns=same).map(_rounded), shared)
+        parts.append(f"<details><summary>{_text(name)} ({len(table)} rows)</summary>{body}</details>")
+    return "".join(parts)
+
+
+def _rounded(value: object) -> str:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.4g}"
+    return str(value)
 
 
 def _figure(picture: _Picture) -> str:

@@ -15,7 +15,7 @@ from gnnq_lib.reporting.page import build_report, page, table_html
 from gnnq_lib.reporting.released import release_differences
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.verdicts import judge_all
-from tests.reporting.test_rules import methods, runs
+from tests.reporting.test_rules import bench, methods, runs
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -44,9 +44,9 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def text():
     picture = pages._Picture("a_figure", 'INT2 < "FP32"', "Accuracy & bits.", b"\x89PNG")
-    results = Results.of(methods(77.0, 20.0))
+    results = Results.of(methods(77.0, 20.0), inference=bench(6.0, 6.0, 6.0))
     table = pd.DataFrame({"layers": ["FP32"], "2": ["82.9"]})
-    return page(judge_all(results), release_differences(results), [picture], [("Depth", table)], results.rows)
+    return page(judge_all(results), release_differences(results), [picture], [("Depth", table)], results)
 
 
 def test_nothing_points_outside(text):
@@ -90,6 +90,11 @@ def test_a_table_is_read_back_whole():
     frame = pd.DataFrame({"a": ["1", "x < y"], "b": ["2", "&"]})
     cells = [html.unescape(cell) for cell in re.findall("<td>(.*?)</td>", table_html(frame))]
     assert cells == frame.to_numpy().ravel().tolist()
+
+
+def test_benchmarks_are_folded_away_with_what_all_rows_share(text):
+    folded = text[text.index("<details>") : text.index("</details>")]
+    assert "inference (6 rows)" in folded and "threads: 1" in folded and "packed (real low-bit)" in folded
 
 
 def test_verdicts_are_badges_with_words(text):

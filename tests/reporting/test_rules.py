@@ -38,14 +38,16 @@ def test_not_run_without_results(name):
     assert found.finding.why and found.command
 
 
-def bench(pubmed, cs, generated, released=9.0):
-    factors = {"pubmed": pubmed, "cs": cs, "generated": generated}
-    return [
-        {"bench": "inference", "case": f"{name} (9 nodes)", "variant": "packed", "bits": 2,
-         "path": "packed (real low-bit)", "median_ms": 1.0, "speedup_vs_best_fp32": factor,
-         "speedup_vs_fp32_as_released": released}
-        for name, factor in factors.items() if factor
-    ]  # fmt: skip
+def bench(pubmed, cs, generated, released=9.0, threads=1, full_ms=5.0):
+    rows = []
+    for name, factor in (("pubmed", pubmed), ("cs", cs), ("generated", generated)):
+        if factor:
+            common = {"bench": "inference", "case": f"{name} (9 nodes)", "threads": threads}
+            rows.append({**common, "variant": "sparse", "bits": 32, "path": "fp32", "median_ms": full_ms})
+            packed = {"variant": "packed", "bits": 2, "path": "packed (real low-bit)", "median_ms": full_ms / factor}
+            factors = {"speedup_vs_best_fp32": factor, "speedup_vs_fp32_as_released": released}
+            rows.append({**common, **packed, **factors})
+    return rows
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,16 @@ def bench(pubmed, cs, generated, released=9.0):
 )
 def test_speedup(factors, released, expected):
     assert status("A1", inference=bench(*factors, released=released)) is expected
+
+
+def test_speedup_is_taken_where_full_precision_is_fastest():
+    table = bench(9.0, 9.0, 9.0, threads=1, full_ms=5.0) + bench(2.0, 2.0, 2.0, 3.0, threads=2, full_ms=3.0)
+    assert verdict("A1", inference=table).finding.value == 2.0
+
+
+def test_speedup_without_the_multiplier_only():
+    rows = [{**row, "multiplier": True} for row in bench(6.0, 6.0, 6.0)]
+    assert status("A1", inference=rows) is NOT_RUN
 
 
 def test_speedup_of_other_bits_is_not_taken():
