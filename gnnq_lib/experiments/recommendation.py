@@ -18,9 +18,9 @@ from torch import Tensor
 from gnnq_lib.datasets.interactions import Protocol, RatingSplit, split_interactions
 from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS, load_interactions
 from gnnq_lib.errors import InputError
-from gnnq_lib.experiments.config import ExperimentConfig, config_key, make_config
+from gnnq_lib.experiments.config import ExperimentConfig, make_config
 from gnnq_lib.experiments.store import Measurement, ResultsStore
-from gnnq_lib.files import atomic_write
+from gnnq_lib.files import atomic_write, sha256_bytes
 from gnnq_lib.paths import cache_dir
 from gnnq_lib.recommendation.baselines import LsqTable, N2uqTable, PostTraining
 from gnnq_lib.recommendation.bigear import Bigear
@@ -41,7 +41,7 @@ KS = (10, 20)
 FP32_RECIPE = {"epochs": 400, "batch_size": 8192, "lr": 1e-2, "l2": 1e-4, "schedule": "constant", "eval_every": 10,
                "patience": 6}  # fmt: skip
 FP32_RECIPES: dict[str, dict] = {
-    "lastfm": {"l2": 1e-3, "schedule": "cosine", "epochs": 500, "eval_every": 25, "patience": 0},
+    "lastfm": {"l2": 1e-3, "schedule": "cosine", "epochs": 500, "eval_every": 50, "patience": 0},
     "ml-100k": {"l2": 1e-3},
     "ml-1m": {"eval_every": 5},
     "gowalla": {"lr": 5e-3, "eval_every": 5},
@@ -334,8 +334,7 @@ def _full_precision(
     """Train or load a full-precision table."""
     # A folder's content can change under its name, so its runs are not kept.
     kept = config.dataset in INTERACTION_SETS
-    key = config_key(config.model_copy(update={"experiment": "teacher", "profile": ""}))
-    file = cache_dir() / "recommendation" / f"{config.dataset}-{key}.safetensors" if kept else None
+    file = kept_file(config) if kept else None
     used = split.with_validation_in_training() if config.refit else split
     graph = BipartiteGraph(used.train, config.device)
     model = LightGCN(graph, config.dim, config.num_layers, config.seed)
@@ -351,6 +350,14 @@ def _full_precision(
             loaded = history, seconds
             file.with_suffix(".pt").unlink(missing_ok=True)
     return TrainedRecommender(config, model, split, *loaded)
+
+
+def kept_file(config: Config) -> Path:
+    """Where the table of a full-precision run is kept: named by the settings that shape it, and by no others."""
+    names = ("dataset", "protocol", "split_seed", "share", "dim", "num_layers", "seed", "epochs", "batch_size", "lr", "l2",
+             "schedule", "eval_every", "patience", "refit", "device")  # fmt: skip
+    text = json.dumps({name: getattr(config, name) for name in names})
+    return cache_dir() / "recommendation" / f"{config.dataset}-{sha256_bytes(text.encode())[:12]}.safetensors"
 
 
 def _train_full_precision(
