@@ -126,3 +126,5 @@ def test_data_that_cannot_be_had_is_replaced_by_the_embedded_set(project):
     assert runner._with_data_at_hand(path, {}, lines.append) == {"dataset": "digits"}
     assert "01_toy: runs on the embedded data set digits, because" in lines[0]
     assert runner._with_data_at_hand(path, {"dataset": "csbm"}, lines.append) == {"dataset": "csbm"}
+    assert runner._with_data_at_hand(path, {"dataset": "ml-100k"}, lines.append) == {"dataset": "power-law"}
+    assert "embedded data set power-law" in lines[-1]
