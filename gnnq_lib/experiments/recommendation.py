@@ -354,8 +354,8 @@ def _full_precision(
 
 def kept_file(config: Config) -> Path:
     """Where the table of a full-precision run is kept: named by the settings that shape it, and by no others."""
-    names = ("dataset", "protocol", "split_seed", "share", "dim", "num_layers", "seed", "epochs", "batch_size", "lr", "l2",
-             "schedule", "eval_every", "patience", "refit", "device")  # fmt: skip
+    names = ("dataset", "protocol", "split_seed", "share", "dim", "num_layers", "seed", "epochs", "batch_size", "lr",
+             "l2", "schedule", "eval_every", "patience", "refit", "device")  # fmt: skip
     text = json.dumps({name: getattr(config, name) for name in names})
     return cache_dir() / "recommendation" / f"{config.dataset}-{sha256_bytes(text.encode())[:12]}.safetensors"
 
