@@ -29,6 +29,16 @@ def interleaved_medians(calls: Mapping[str, Callable[[], object]], rounds: int =
         >>> sorted(interleaved_medians({"a": lambda: None, "b": lambda: 1 + 1}, rounds=3))
         ['a', 'b']
     """
+    return {name: statistics.median(times) for name, times in interleaved_times(calls, rounds).items()}
+
+
+def interleaved_times(calls: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, list[float]]:
+    """Milliseconds of each call in each round; see `interleaved_medians`.
+
+    Example:
+        >>> len(interleaved_times({"a": lambda: None}, rounds=3)["a"])
+        3
+    """
     if rounds < 1:
         raise InputError(f"rounds={rounds} given; accepted is at least 1")
     repeats = {name: _repeats(call) for name, call in calls.items()}
@@ -36,7 +46,7 @@ def interleaved_medians(calls: Mapping[str, Callable[[], object]], rounds: int =
     for _ in range(rounds):
         for name, call in calls.items():
             samples[name].append(_seconds(call, repeats[name]) * 1e3)
-    return {name: statistics.median(times) for name, times in samples.items()}
+    return samples
 
 
 def _repeats(call: Callable[[], object]) -> int:

@@ -6,14 +6,6 @@ static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t packed_bytes(int64_t values, int bits) { return (values * bits + 7) / 8; }
 
-// Zero-initialised, 64-byte aligned memory with room for vectors that run past the end.
-static inline void* make_buffer(int64_t bytes) {
-  const size_t size = (size_t)((bytes + 127) / 64 * 64);
-  void* p = aligned_alloc(64, size);
-  if (p) memset(p, 0, size);
-  return p;
-}
-
 // Large pages for memory that nobody has touched yet: writing 86 MB of results otherwise takes 21,000 page faults.
 static inline void ask_for_large_pages(void* p, int64_t bytes) {
 #if defined(__linux__)
@@ -24,6 +16,17 @@ static inline void ask_for_large_pages(void* p, int64_t bytes) {
   (void)p;
   (void)bytes;
 #endif
+}
+
+// Zero-initialised, 64-byte aligned memory with room for vectors that run past the end.
+static inline void* make_buffer(int64_t bytes) {
+  const size_t size = (size_t)((bytes + 127) / 64 * 64);
+  void* p = aligned_alloc(64, size);
+  if (p) {
+    ask_for_large_pages(p, (int64_t)size);
+    memset(p, 0, size);
+  }
+  return p;
 }
 
 // Where the results of one row go, and what is done to its integer sums.
