@@ -44,8 +44,8 @@ def test_accuracy_table_by_hand():
 
 
 def test_an_unknown_table_is_named():
-    with pytest.raises(InputError, match="'speed'"):
-        readme.with_tables("<!-- table: speed -->\n<!-- end of table -->")
+    with pytest.raises(InputError, match="'weather'"):
+        readme.with_tables("<!-- table: weather -->\n<!-- end of table -->")
 
 
 def test_calibration_table_by_hand():
@@ -56,3 +56,21 @@ def test_calibration_table_by_hand():
         "| evaluation, quantizer first | – | – | – | 75.0 ± 0.0 (1) |",
         "| training, dropout first | 70.0 ± 0.0 (1) | – | – | – |",
     ]
+
+
+def test_speed_table_by_hand():
+    packed = {"path": "packed (real low-bit)", "variant": "packed", "case": "toy"}
+    rows = pd.DataFrame(
+        [{"case": "toy", "path": "fp32", "bits": 32, "median_ms": ms} for ms in (9.0, 4.0)]
+        + [{**packed, "bits": bits, "median_ms": 4 / gain, "speedup_vs_best_fp32": gain,
+            "speedup_vs_fp32_as_released": 2 * gain} for bits, gain in ((2, 4.0), (4, 2.0), (8, 1.0))]
+    )  # fmt: skip
+    line = readme.speed_table(rows).splitlines()[2]
+    assert line == "| toy | 4.00 | 1.00 | 2.00 | 4.00 | 4.0 | 2.0 | 1.0 | 8.0 | 4.0 |"
+
+
+def test_size_table_by_hand():
+    values = {"model_bytes": 24000, "times_smaller": 15.0, "largest_logit_difference": 0.0,
+              "nodes_of_another_class": 0, "nodes_compared": 2708}  # fmt: skip
+    rows = pd.DataFrame([{"dataset": "cs", "bits": 2, "metric": m, "value": v} for m, v in values.items()])
+    assert readme.size_table(rows).splitlines()[2] == "| Coauthor CS | INT2 | 24,000 | 15.0 | 0 | 0 of 2,708 |"

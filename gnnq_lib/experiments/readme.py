@@ -12,11 +12,13 @@ import pandas as pd
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.files import atomic_write
+from gnnq_lib.paths import results_dir
 
 NAMES = {
     "cora": "Cora",
     "citeseer": "CiteSeer",
     "pubmed": "PubMed",
+    "cs": "Coauthor CS",
     "fp32": "FP32",
     "qlr": "QLR (paper A)",
     "bt": "QLR with BT (paper A)",
@@ -91,6 +93,42 @@ def calibration_table(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
     return _markdown(head, lines)
 
 
+def speed_table(rows: pd.DataFrame) -> str:
+    """Graphs down: milliseconds of the whole classifier and how many times as fast as full precision it is."""
+    lines = []
+    for case, part in rows.groupby("case", sort=False):
+        packed = part[part.path.str.startswith("packed")].set_index("bits")
+        fastest = part[part.bits == 32].median_ms.min()
+        lines.append(
+            [_case_name(case), f"{fastest:.2f}"]
+            + [f"{packed.median_ms[bits]:.2f}" for bits in (2, 4, 8)]
+            + [f"{packed.speedup_vs_best_fp32[bits]:.1f}" for bits in (2, 4, 8)]
+            + [f"{packed.speedup_vs_fp32_as_released[bits]:.1f}" for bits in (2, 4)]
+        )
+    head = ["", "fastest FP32 (ms)", "INT2 (ms)", "INT4 (ms)", "INT8 (ms)", "INT2 / fastest FP32", "INT4 / fastest FP32",
+            "INT8 / fastest FP32", "INT2 / FP32 as released", "INT4 / FP32 as released"]  # fmt: skip
+    return _markdown(head, lines)
+
+
+def _case_name(case: str) -> str:
+    name, sizes = case.split(" ", 1) if " " in case else (case, "")
+    return f"{NAMES.get(name, name.split('-')[0])} {sizes}".strip()
+
+
+def size_table(rows: pd.DataFrame) -> str:
+    """Data sets down: bytes of the packed file, how many times smaller than FP32, and agreement with the simulation."""
+    lines = []
+    for (dataset, bits), part in rows.groupby(["dataset", "bits"], sort=False):
+        value = part.set_index("metric").value
+        lines.append(
+            [NAMES.get(dataset, dataset), f"INT{bits:.0f}", f"{value.model_bytes:,.0f}", f"{value.times_smaller:.1f}",
+             f"{value.largest_logit_difference:g}", f"{value.nodes_of_another_class:.0f} of {value.nodes_compared:,.0f}"]
+        )  # fmt: skip
+    head = ["", "", "file (bytes)", "times smaller than FP32", "largest difference of a class score",
+            "nodes of another class"]  # fmt: skip
+    return _markdown(head, lines)
+
+
 def mean_std(rows: pd.DataFrame) -> str:
     """Mean ± standard deviation (n) of the values; a dash if there are none.
 
@@ -104,6 +142,10 @@ def mean_std(rows: pd.DataFrame) -> str:
     return f"{rows.value.mean():.1f} ± {spread:.1f} ({len(rows)})"
 
 
+def _bench(name: str) -> pd.DataFrame:
+    return pd.read_csv(results_dir() / f"bench_{name}.csv")
+
+
 def _accuracy(name: str) -> pd.DataFrame:
     frame = ResultsStore(name).frame()
     return frame[frame.metric == "test_accuracy"]
@@ -113,6 +155,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "accuracy": lambda: accuracy_table(_accuracy("accuracy_public")),
     "methods": lambda: methods_table(_accuracy("methods_cora"), _accuracy("methods_cora_scratch")),
     "calibration": lambda: calibration_table(_accuracy("calibration"), ResultsStore("calibration").configs()),
+    "speed": lambda: speed_table(_bench("inference")),
+    "size": lambda: size_table(ResultsStore("packed_models").frame()),
     "depth": lambda: depth_table(_accuracy("depth"), ResultsStore("depth").configs()),
     "claims": lambda: importlib.import_module(_CLAIMS).claims_table(),
 }
