@@ -24,10 +24,10 @@ def rows():
 
 def test_rows_and_their_numbers(rows):
     timed = [row for row in rows if row["users_per_s"] is not None]
-    assert [row["path"] for row in timed[:4]] == [FP32, FP32, PACKED, PACKED]
+    assert [row["path"] for row in timed[:3]] == [FP32, FP32, PACKED]
     assert timed[0]["speedup_vs_fp32_flat"] == 1 and timed[0]["recall_at_k"] == 1 and timed[0]["times_smaller"] == 1
     assert timed[1]["recall_at_k"] > 0.999
-    assert all(row["times_smaller"] > 6 and 0.3 < row["recall_at_k"] < 1 for row in timed[2:4])
+    assert timed[2]["times_smaller"] > 6 and 0.3 < timed[2]["recall_at_k"] < 1
     assert "random" in timed[0]["case"]
 
 
