@@ -105,8 +105,8 @@ def speed_table(rows: pd.DataFrame) -> str:
             + [f"{packed.speedup_vs_best_fp32[bits]:.1f}" for bits in (2, 4, 8)]
             + [f"{packed.speedup_vs_fp32_as_released[bits]:.1f}" for bits in (2, 4)]
         )
-    head = ["", "fastest FP32 (ms)", "INT2 (ms)", "INT4 (ms)", "INT8 (ms)", "INT2 / fastest FP32", "INT4 / fastest FP32",
-            "INT8 / fastest FP32", "INT2 / FP32 as released", "INT4 / FP32 as released"]  # fmt: skip
+    head = ["", "fastest FP32 (ms)", "INT2 (ms)", "INT4 (ms)", "INT8 (ms)", "INT2 / fastest FP32",
+            "INT4 / fastest FP32", "INT8 / fastest FP32", "INT2 / FP32 as released", "INT4 / FP32 as released"]  # fmt: skip
     return _markdown(head, lines)
 
 
@@ -120,9 +120,10 @@ def size_table(rows: pd.DataFrame) -> str:
     lines = []
     for (dataset, bits), part in rows.groupby(["dataset", "bits"], sort=False):
         value = part.set_index("metric").value
+        others = f"{value.nodes_of_another_class:.0f} of {value.nodes_compared:,.0f}"
         lines.append(
             [NAMES.get(dataset, dataset), f"INT{bits:.0f}", f"{value.model_bytes:,.0f}", f"{value.times_smaller:.1f}",
-             f"{value.largest_logit_difference:g}", f"{value.nodes_of_another_class:.0f} of {value.nodes_compared:,.0f}"]
+             f"{value.largest_logit_difference:g}", others]
         )  # fmt: skip
     head = ["", "", "file (bytes)", "times smaller than FP32", "largest difference of a class score",
             "nodes of another class"]  # fmt: skip
