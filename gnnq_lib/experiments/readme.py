@@ -106,7 +106,8 @@ def speed_table(rows: pd.DataFrame) -> str:
             + [f"{packed.speedup_vs_fp32_as_released[bits]:.1f}" for bits in (2, 4)]
         )
     head = ["", "fastest FP32 (ms)", "INT2 (ms)", "INT4 (ms)", "INT8 (ms)", "INT2 / fastest FP32",
-            "INT4 / fastest FP32", "INT8 / fastest FP32", "INT2 / FP32 as released", "INT4 / FP32 as released"]  # fmt: skip
+            "INT4 / fastest FP32", "INT8 / fastest FP32", "INT2 / FP32 as released",
+            "INT4 / FP32 as released"]  # fmt: skip
     return _markdown(head, lines)
 
 

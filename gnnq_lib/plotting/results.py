@@ -116,7 +116,8 @@ def range_calibration(results: pd.DataFrame) -> Figure | None:
     noise = groups["std"].groupby(level=["method", "gradient"]).max()
     clear = int((spread > 2 * noise).sum())
     set_finding(
-        drawing, f"Where ranges are measured shifts accuracy beyond twice the seeds' spread in {clear} of {len(spread)} cases"
+        drawing,
+        f"Where ranges are measured shifts accuracy beyond twice the seeds' spread in {clear} of {len(spread)} cases",
     )
     return drawing
 
