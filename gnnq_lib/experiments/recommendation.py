@@ -44,9 +44,9 @@ FP32_RECIPES: dict[str, dict] = {
     "lastfm": {"l2": 1e-3, "schedule": "cosine", "epochs": 500, "eval_every": 50, "patience": 0},
     "ml-100k": {"l2": 1e-3},
     "ml-1m": {"eval_every": 5},
-    "gowalla": {"lr": 5e-3, "eval_every": 5},
-    "yelp2018": {"lr": 5e-3, "eval_every": 5},
-    "amazon-book-kgat": {"lr": 5e-3, "eval_every": 5},
+    "gowalla": {"lr": 5e-3, "eval_every": 5, "patience": 10},
+    "yelp2018": {"lr": 5e-3, "eval_every": 5, "patience": 10},
+    "amazon-book-kgat": {"lr": 5e-3, "eval_every": 5, "patience": 10},
     "power-law": {"batch_size": 512, "epochs": 40},
 }
 # Every low-bit method has the same budget on top of the teacher's, about 1500 to 3500 steps; batch size and l2 are the

@@ -182,17 +182,21 @@ class Gnaq(LowBitRecommender):
         return self.bias
 
     def loss(self, users: Tensor, positives: Tensor, negatives: Tensor, l2: float) -> Tensor:
-        """BPR with the L2 penalty on X; with an anchor, also the distance from the teacher's H on the batch's nodes."""
+        """BPR with the L2 penalty on X, plus the distances from the teacher that the options ask for."""
         batch = Batch.of(users, positives, negatives, self.graph.num_users)
         rows, own = self.graph.rows(self.table(), self.num_layers, batch.nodes)
-        loss = bpr(rows, batch, batch_bias(self.bias, batch, self.graph)) + row_penalty(own, batch, l2)
-        if self.target is None:
-            return loss
-        target = F.embedding(batch.nodes, self.target)
+        bias = batch_bias(self.bias, batch, self.graph)
+        target = None if self.target is None else F.embedding(batch.nodes, self.target)
+        loss = row_penalty(own, batch, l2)
+        if self.options.order_weight:
+            pairs = compared_pairs(batch.places)
+            differences = score_differences(rows, pairs, bias)  # its first half is what BPR looks at
+            loss = loss + F.softplus(differences[: users.numel()]).mean()
+            loss = loss + self.options.order_weight * order_distance(differences, target, pairs)
+        else:
+            loss = loss + bpr(rows, batch, bias)
         if self.options.anchor:
             loss = loss + self.options.anchor * (rows - target).square().sum() / target.square().sum()
-        if self.options.order_weight:
-            loss = loss + self.options.order_weight * order_distance(rows, target, batch.places)
         return loss
 
     def parameter_groups(self, lr: float) -> list[dict]:
@@ -276,21 +280,36 @@ def power_diagonal(graph: BipartiteGraph, num_layers: int, generator: torch.Gene
     return estimate.clamp(min=(num_layers + 1) ** -2)
 
 
-def order_distance(rows: Tensor, target: Tensor, places: Tensor) -> Tensor:
-    """How far the order of pairs of items is from the teacher's: cross entropy against sigmoid(teacher's difference).
+def compared_pairs(places: Tensor) -> Tensor:
+    """Pairs of items whose order is distilled: a user's positive and negative, and the negative and the next user's.
 
-    Pairs are each user's positive and negative, and the negative and that of the batch's next user: what the teacher
-    says about items nobody has seen, too.
+    The second half is about items that the user has not seen.
 
     Args:
-        rows, target: (n, D), rows of the student's and the teacher's H.
         places: int64 (3 * batch,): users, positives, negatives.
+
+    Returns:
+        int64 (6 * batch,): users twice, first items, second items.
+
+    Example:
+        >>> compared_pairs(torch.tensor([0, 1, 2, 3, 4, 5])).tolist()
+        [0, 1, 0, 1, 2, 3, 4, 5, 4, 5, 5, 4]
     """
     users, positives, negatives = places.chunk(3)
-    pairs = torch.cat([users, users, positives, negatives, negatives, negatives.roll(1)])
+    return torch.cat([users, users, positives, negatives, negatives, negatives.roll(1)])
+
+
+def order_distance(differences: Tensor, target: Tensor, pairs: Tensor) -> Tensor:
+    """Cross entropy of the student's order of pairs against the teacher's, sigmoid(teacher's score difference).
+
+    Args:
+        differences: (pairs,), the student's score differences.
+        target: (n, D), rows of the teacher's H.
+        pairs: int64 (3 * pairs,): users, first items, second items, as places in `target`.
+    """
     with torch.no_grad():
         wanted = torch.sigmoid(score_differences(target, pairs))
-    return F.binary_cross_entropy_with_logits(score_differences(rows, pairs), wanted)
+    return F.binary_cross_entropy_with_logits(differences, wanted)
 
 
 def batch_bias(bias: Tensor | None, batch: Batch, graph: BipartiteGraph) -> Tensor | None:

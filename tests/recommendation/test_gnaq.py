@@ -17,7 +17,7 @@ from gnnq_lib.recommendation.gnaq import (
     refine,
 )
 from gnnq_lib.recommendation.levels import nearest_codes, range_codes, range_levels
-from gnnq_lib.recommendation.lightgcn import LightGCN
+from gnnq_lib.recommendation.lightgcn import LightGCN, score_differences
 from gnnq_lib.recommendation.training import TrainOptions, train
 
 FAST = TrainOptions(epochs=4, batch_size=128, lr=0.01, eval_every=2, select_k=10)
@@ -115,12 +115,24 @@ def test_every_switch_trains(split, graph, teacher, switches):
 
 
 def test_order_distance_by_hand():
-    places = torch.tensor([0, 0, 1, 2, 2, 3])  # user, user; items 1, 2; items 2, 3
+    pairs = torch.tensor([0, 0, 1, 2, 2, 3])  # user, user; items 1, 2; items 2, 3
     target = torch.tensor([[1.0], [0.0], [1.0], [3.0]])
-    reversed_order = target * torch.tensor([[-1.0], [1.0], [1.0], [1.0]])  # the user wants the opposite
-    assert order_distance(target, target, places) < order_distance(reversed_order, target, places)
-    rows = torch.zeros(4, 1)
-    assert order_distance(rows, target, places).item() == pytest.approx(0.6931, abs=1e-4)  # undecided: log 2
+    same = score_differences(target, pairs)
+    assert same.tolist() == [1.0, 2.0]
+    assert order_distance(same, target, pairs) < order_distance(-same, target, pairs)
+    assert order_distance(torch.zeros(2), target, pairs).item() == pytest.approx(0.6931, abs=1e-4)  # undecided: log 2
+
+
+def test_loss_is_made_of_its_parts(graph, teacher):
+    batch = [torch.tensor([0, 1, 1]), torch.tensor([1, 2, 2]), torch.tensor([3, 4, 5])]
+    values = {}
+    for order, anchor in ((0.0, 0.0), (2.0, 0.0), (0.0, 3.0)):
+        model = Gnaq(graph, teacher, GnaqOptions(refine_steps=0, order_weight=order, anchor=anchor))
+        values[order, anchor] = model.loss(*batch, 0.0).item()
+    users, items = model.score_tables()
+    u, i, j = users[batch[0]], items[batch[1]], items[batch[2]]
+    assert values[0.0, 0.0] == pytest.approx(torch.nn.functional.softplus((u * (j - i)).sum(1)).mean().item())
+    assert values[2.0, 0.0] > values[0.0, 0.0] and values[0.0, 3.0] > values[0.0, 0.0]
 
 
 def test_codes_are_renewed_as_often_as_said(split, graph, teacher):
