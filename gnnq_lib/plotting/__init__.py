@@ -28,8 +28,6 @@ from gnnq_lib.plotting.registry import FIGURES, draw_figures, figure
 from gnnq_lib.plotting.report import (
     depth_of_all_models,
     error_over_layers,
-    parts_of_gnaq,
-    recommenders_by_bytes,
     speedup_beside_the_paper,
 )
 from gnnq_lib.plotting.results import accuracy_by_depth, loss_by_stage, methods_on_cora, range_calibration
@@ -63,12 +61,10 @@ __all__ = [
     "loss_by_stage",
     "methods_on_cora",
     "node_levels",
-    "parts_of_gnaq",
     "popularity_curve",
     "quality_by_bytes",
     "range_calibration",
     "recall_by_bytes",
-    "recommenders_by_bytes",
     "relative_errors",
     "roofline",
     "save_figure",

@@ -100,7 +100,8 @@ def speedup_bars(rows: pd.DataFrame, paper: bool = False) -> Figure:
             line = {"color": WIDTHS[bits][0], "linestyle": ":", "linewidth": 1}
             axes.axvline(PAPER_SPEEDUPS[bits], label=f"paper, INT{bits}: {PAPER_SPEEDUPS[bits]:.2f}", **line)
     axes.axvline(1, **FULL_PRECISION_LINE)
-    axes.set_yticks(np.arange(len(table)), table.index)
+    # Sizes go below the name: on one line they leave no room for the bars.
+    axes.set_yticks(np.arange(len(table)), [str(case).replace(" (", "\n(") for case in table.index], fontsize=8)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("times as fast as the fastest full-precision path")

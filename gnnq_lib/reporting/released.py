@@ -9,7 +9,7 @@ import pandas as pd
 
 from gnnq_lib.paths import project_root
 from gnnq_lib.reporting.results import Results
-from gnnq_lib.reporting.rules import p_text, spread_of
+from gnnq_lib.reporting.rules import p_text, span, spread_of
 from gnnq_lib.reporting.rules_paper_a import inference_rows
 from gnnq_lib.reporting.statistics import paired_test
 
@@ -221,7 +221,7 @@ def _no_integers(results: Results) -> Difference:
     effect = NOT_RUN
     if len(table):
         factors = table.speedup_vs_fp32_as_released
-        effect = f"packed INT2 is {factors.min():.1f} to {factors.max():.1f} times faster than dense FP32 as released"
+        effect = f"packed INT2 is {span(factors, 1)} times faster than dense FP32 as released"
     return Difference(
         "A",
         "All arithmetic is simulated in FP32 on dense features; there is no integer kernel",

@@ -134,6 +134,17 @@ def spread_of(rows: pd.DataFrame) -> str:
     return mean_and_spread(rows.value.mean(), rows.value.std(), len(rows))
 
 
+def span(values: pd.Series, digits: int) -> str:
+    """Smallest to largest value; one number if they round to the same.
+
+    Example:
+        >>> span(pd.Series([2.31, 2.34]), 1), span(pd.Series([2.3, 3.0]), 1)
+        ('2.3', '2.3 to 3.0')
+    """
+    low, high = f"{values.min():.{digits}f}", f"{values.max():.{digits}f}"
+    return low if low == high else f"{low} to {high}"
+
+
 def p_text(p_value: float) -> str:
     """A p-value in a sentence.
 

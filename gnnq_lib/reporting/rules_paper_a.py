@@ -8,7 +8,7 @@ import pandas as pd
 
 from gnnq_lib.reporting.claims import Claim
 from gnnq_lib.reporting.results import Results
-from gnnq_lib.reporting.rules import Finding, listed, not_run, p_text, rule, spread_of, status_of, title
+from gnnq_lib.reporting.rules import Finding, listed, not_run, p_text, rule, span, spread_of, status_of, title
 from gnnq_lib.reporting.statistics import compare_with_each, paired_test
 
 PACKED = "packed (real low-bit)"
@@ -35,7 +35,7 @@ def inference_rows(results: Results, bits: int) -> pd.DataFrame:
     full = table[(table.path == "fp32") & table.median_ms.notna()].sort_values("median_ms")
     fastest = full.drop_duplicates("name").set_index("name").threads
     packed = table[(table.path == PACKED) & (table.bits == bits) & (table.threads == table.name.map(fastest))]
-    return packed.sort_values("median_ms").drop_duplicates("name")
+    return packed.sort_values("median_ms").drop_duplicates("name").sort_index()
 
 
 @rule("gnnq bench inference --csv data/results/bench_inference.csv")
@@ -57,9 +57,9 @@ def speedup(results: Results, claim: Claim, bits: str) -> Finding:
     return Finding(
         status,
         f"INT{bits} against the fastest FP32 path: {each} times; against the dense path as released: "
-        f"{released.min():.1f} to {released.max():.1f} times.",
-        f"{factors.min():.1f} to {factors.max():.1f}",
-        f"{factors.min() / claim.number:.2f} to {factors.max() / claim.number:.2f} times the claim",
+        f"{span(released, 1)} times.",
+        span(factors, 1),
+        f"{span(factors / claim.number, 2)} times the claim",
         float(factors.min()),
     )
 
