@@ -99,9 +99,8 @@ class CSRGraph:
                 "the graph's row_ptr or col was changed in place; make a new CSRGraph from the new indices"
             )
 
-    def _current_versions(self) -> tuple[int, ...]:
-        # Tensors made under torch.inference_mode count no versions.
-        return tuple(0 if index.is_inference() else index._version for index in (self.row_ptr, self.col))
+    def _current_versions(self) -> tuple[int, int]:
+        return index_version(self.row_ptr), index_version(self.col)
 
     def by_degree(self) -> tuple[Tensor, Tensor, Tensor]:
         """The same graph, rows by falling degree in groups of 1024: (row_ptr, col, order); order[p] is the row at p.
@@ -152,6 +151,11 @@ class CSRGraph:
 def padded_indices(col: Tensor) -> Tensor:
     """A private int32 copy with 32 zeros behind its end: the kernels look at the rows of edges to come."""
     return torch.cat([col.to(torch.int32), col.new_zeros(32, dtype=torch.int32)])[: col.numel()]
+
+
+def index_version(index: Tensor) -> int:
+    """How often a tensor was written to; 0 for tensors made under torch.inference_mode, which do not count."""
+    return 0 if index.is_inference() else index._version
 
 
 def _check_index(name: str, index: Tensor) -> None:

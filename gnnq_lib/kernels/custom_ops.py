@@ -21,6 +21,8 @@ _graphs: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def _graph_of(row_ptr: Tensor, col: Tensor, num_cols: int) -> CSRGraph:
+    if row_ptr.is_inference() or col.is_inference():
+        return CSRGraph(row_ptr, col, num_cols)  # such tensors do not tell whether they were written to
     key = (row_ptr._version, col._version, num_cols)
     kept = _graphs.get(row_ptr)
     if kept is not None and kept[0]() is col and kept[1] == key:

@@ -59,3 +59,13 @@ def test_changed_indices_are_checked_again():
     col[0] = 99
     with pytest.raises(InputError, match="0 to 4"):
         torch.ops.gnnq.spmm(row_ptr, col, 5, rows.data, 2, 9)
+
+
+def test_inference_tensors_are_checked_every_time():
+    _, rows = small_case()
+    with torch.inference_mode():
+        row_ptr, col = torch.tensor([0, 2, 2]), torch.tensor([1, 0])
+        assert torch.ops.gnnq.spmm(row_ptr, col, 5, rows.data, 2, 9).shape == (2, 9)
+        col[0] = 99
+        with pytest.raises(InputError, match="0 to 4"):
+            torch.ops.gnnq.spmm(row_ptr, col, 5, rows.data, 2, 9)

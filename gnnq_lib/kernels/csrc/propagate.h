@@ -276,7 +276,8 @@ struct Propagate {
   }
 
   // Codes of a slice, stored as rows, and as columns where `kept` is given.
-  inline GNNQ_INLINE void quantize_rows(const RowQuantizer& q, const Extent& extent, const F (&x)[CP], T* rows, uint32_t* kept) const {
+  inline GNNQ_INLINE void quantize_rows(const RowQuantizer& q, const Extent& extent, const F (&x)[CP], T* rows,
+                                        uint32_t* kept) const {
     const I shift = q.shift_of(extent.range()), count = Lanes::exponent_of(shift);
     const F factor = q.factor_of(shift), top = extent.top();
     I unit[U];
@@ -382,7 +383,8 @@ struct Propagate {
              [&](int64_t position, const I (&sums)[CP]) { gap_slice(s, coefficient, position, sums, next); });
   }
 
-  // Row i of x (i: node, or position where x comes in that order) times row_in[i], from memory that may end right behind it; its last column fills the rest.
+  // Row i of x (i: node, or position where x comes in that order) times row_in[i], from memory that may end right behind
+  // it; its last column fills the rest.
   inline void read_row(int64_t position, float* row) const {
     const int64_t i = a.order ? a.order[position] : position;
     const float* from = a.x + i * a.num_values;
