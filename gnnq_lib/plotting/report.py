@@ -57,7 +57,7 @@ def _graph_title(name: str) -> str:
 @figure("error_over_layers")
 def error_over_layers(results: pd.DataFrame) -> Figure | None:
     """Relative error of INT2 propagation against layers on Cora, mean over seeds: with teleport, as in SMP's base step,
-    it levels off; without it (hollow marks) it goes on growing.
+    it levels off; without it (hollow marks) it rises further.
     """
     rows = _error_rows()
     if rows.empty:

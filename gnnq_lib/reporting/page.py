@@ -123,15 +123,7 @@ def page(
     sections = [(title, body) for title, body in sections if body]
     sections.append(("What the released codes do differently", _differences_section(differences)))
     if tables:
-        sections.append(
-            (
-                "Tables",
-                "".join(
-                    f"<h3>{_text(title)}</h3>{table_html(frame, '', {frame.columns[0]: 'wide'})}"
-                    for title, frame in tables
-                ),
-            )
-        )
+        sections.append(("Tables", "".join(_titled_table(title, frame) for title, frame in tables)))
     if results is not None and results.benches:
         sections.append(("Benchmarks", _benchmarks(results)))
     if pictures:
@@ -251,6 +243,11 @@ def _provenance(rows: pd.DataFrame | None) -> str:
         runs=("config_key", "nunique"), rows=("value", "size"), device=("device", "last"), commit=("commit", "last")
     )
     return note + table_html(facts.reset_index().astype(str))
+
+
+def _titled_table(title: str, frame: pd.DataFrame) -> str:
+    classes = dict(zip(frame.columns, ["wide", *["short"] * (len(frame.columns) - 1)]))
+    return f"<h3>{_text(title)}</h3>{table_html(frame, '', classes)}"
 
 
 def _benchmarks(results: Results) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from html.parser import HTMLParser
 
@@ -11,11 +12,13 @@ import pytest
 
 from gnnq_lib.paths import project_root
 from gnnq_lib.reporting import page as pages
-from gnnq_lib.reporting.page import build_report, page, table_html
+from gnnq_lib.reporting.claims import load_claims
+from gnnq_lib.reporting.page import page, table_html
 from gnnq_lib.reporting.released import release_differences
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.verdicts import judge_all
 from tests.reporting.test_rules import bench, methods, runs
+from tests.test_cli import gnnq
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -101,12 +104,17 @@ def test_verdicts_are_badges_with_words(text):
     assert '<span class="badge holds">holds</span>' in text and '<span class="badge not-run">not run</span>' in text
 
 
-def test_report_of_the_stored_results(tmp_path, monkeypatch):
+def test_the_command_writes_the_page_and_the_verdicts(tmp_path, monkeypatch):
     monkeypatch.setenv("GNNQ_RESULTS", str(project_root() / "data" / "results"))
-    path = build_report(tmp_path / "report.html")
-    written = path.read_text(encoding="utf-8")
-    assert path.stat().st_size < 1_000_000
+    run = gnnq("report", "--out", tmp_path / "report.html", "--json", tmp_path / "verdicts.json")
+    assert run.returncode == 0 and "report.html written" in run.stdout
+    written = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert len(written) < 1_000_000
     assert written.count("<img ") == written.count("alt=") >= 3
+    verdicts = json.loads((tmp_path / "verdicts.json").read_text())["results"]
+    assert len(verdicts) == len(load_claims())
+    missing = [line for line in run.stdout.splitlines() if line.startswith("not run: ")]
+    assert bool(missing) == any(verdict["verdict"] == "not run" for verdict in verdicts)
 
 
 def difference(results, words):
