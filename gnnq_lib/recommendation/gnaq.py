@@ -6,8 +6,8 @@ section 3). `Gnaq` is our design from three phrases of the abstract:
 1. "intervals initialised from the feature distribution of each node": every node has 2^b levels of its own, fitted to
    its D values.
 2. "refined through message passing in the GNN layers": before training, codes and levels are re-decided so that the
-   *propagated* low-bit table comes close to the propagated teacher: they reduce |P (X - E)|^2,
-   P = (I + A_hat + ... + A_hat^L) / (L + 1). An error that the neighbours' errors cancel costs nothing (`refine`).
+   scores of the *propagated* low-bit table P X, P = (I + A_hat + ... + A_hat^L) / (L + 1), come close to the teacher's.
+   An error that the neighbours' errors cancel, or that no score shows, costs nothing (`refine`).
 3. "graph relation-aware gradient estimation instead of a straight-through estimator": the levels have an exact
    gradient; the latent table has that of X, mixed with its average over the neighbours, A_hat dL/dX.
 
@@ -216,46 +216,77 @@ class Gnaq(LowBitRecommender):
 
 @torch.no_grad()
 def refine(model: Gnaq, teacher: Tensor, say: Callable[[str], object] | None = None) -> list[float]:
-    """Re-decide codes and levels by what reaches a value through the graph, so that P X comes close to P E.
+    """Re-decide codes and levels by what reaches a value through the graph, so that scores come close to the teacher's.
 
-    One step looks at r = P P (X - E), the gradient of |P (X - E)|^2 / 2: what a value and all it is averaged with are
-    too high. A random share of the values takes the level nearest to x - r / diag(P P), where its own part of the error
-    would vanish if the others stayed; a share, because neighbours that all correct the same error overshoot. Every
-    tenth step the levels move against their own gradient. Interactions are not looked at besides the graph.
+    With R = P (X - E), what is reduced is the error that R makes in the teacher's scores: sum over users of
+    |R_u H_items^T|^2, score differences between items only, plus the same over items against all users. One step looks
+    at its gradient G: what a value, and all it is averaged with, are too high. A random share of the values takes the
+    level nearest to x - G / curvature, where its own part of the error would vanish if the others stayed; a share,
+    because neighbours that all correct the same error overshoot. Every tenth step the levels move against their own
+    gradient. Interactions are not looked at besides the graph.
 
     Args:
-        model: changed in place: codes, levels, and the latent table (which is put where its codes say).
+        model: changed in place: codes, levels, and the latent table (moved into the intervals of its codes).
         teacher: E.
         say: takes a line with the error before and after.
 
     Returns:
-        The relative error |P (X - E)| / |P E| at every step; the codes and levels with the smallest are kept.
+        The relative error of the scores at every step; the codes and levels with the smallest are kept.
     """
     options, graph, layers = model.options, model.graph, model.num_layers
     generator = torch.Generator(graph.device).manual_seed(0)
-    norm = graph.mean_of_powers(teacher, layers).norm().clamp(min=1e-30)
-    diagonal = power_diagonal(graph, layers, generator)
+    propagated = graph.mean_of_powers(teacher, layers)
+    users, items = score_metrics(propagated, graph.num_users)
+    norm = (propagated * _weighted(propagated, graph.num_users, users, items)).sum().clamp(min=1e-30)
+    curvature = torch.cat([users.diagonal().expand(graph.num_users, -1), items.diagonal().expand(graph.num_items, -1)])
+    curvature = (curvature * power_diagonal(graph, layers, generator)).clamp(min=1e-12)
     levels, codes = model.levels.detach().clone(), model.codes.clone()
     errors: list[float] = []
     for step in range(options.refine_steps + 1):
         table = look_up(codes, torch.tanh(levels) if options.tanh else levels)
-        propagated = graph.mean_of_powers(table - teacher, layers)
-        errors.append(float(propagated.norm() / norm))
+        error = graph.mean_of_powers(table - teacher, layers)
+        weighted = _weighted(error, graph.num_users, users, items)
+        errors.append(float(((error * weighted).sum() / norm).clamp(min=0).sqrt()))
         if errors[-1] <= min(errors):
             model.codes.copy_(codes)
             model.levels.copy_(levels)
-        gradient = graph.mean_of_powers(propagated, layers)
+        gradient = graph.mean_of_powers(weighted, layers)
         if step % 10 == 9:
             counts = sums_per_code(torch.ones_like(table), codes, levels.shape[1]).clamp(min=1)
             levels = (levels - 0.3 * sums_per_code(gradient, codes, levels.shape[1]) / counts).sort(dim=1).values
             continue
-        better = nearest_codes(table - gradient / diagonal, levels).long()
+        better = nearest_codes(table - gradient / curvature, levels).long()
         chosen = torch.rand(codes.shape, generator=generator, device=codes.device) < options.refine_share
         codes = torch.where(chosen, better, codes)
     _put_latent(model)
     if say:
-        say(f"refined: relative error of the propagated table {errors[0]:.3f} -> {min(errors):.3f}")
+        say(f"refined: relative error of the teacher's scores {errors[0]:.3f} -> {min(errors):.3f}")
     return errors
+
+
+def score_metrics(final: Tensor, num_users: int) -> tuple[Tensor, Tensor]:
+    """How an error in a user's and in an item's row of H shows in the scores: two (D, D) matrices of trace D.
+
+    Users' errors are weighed by the items' covariance (a shift of all scores of a user changes no ranking), items'
+    errors by the users' second moments.
+
+    Example:
+        >>> [m.tolist() for m in score_metrics(torch.tensor([[2.0, 0.0], [1.0, 0.0], [1.0, 1.0]]), num_users=1)]
+        [[[0.0, 0.0], [0.0, 2.0]], [[2.0, 0.0], [0.0, 0.0]]]
+    """
+    users, items = final[:num_users], final[num_users:]
+    centred = items - items.mean(dim=0)
+    metrics = []
+    for matrix in (centred.T @ centred, users.T @ users):
+        trace = matrix.trace()
+        # Without any spread every direction counts the same.
+        metrics.append(matrix * (len(matrix) / trace) if trace > 1e-20 else torch.eye(len(matrix)).to(matrix))
+    return metrics[0], metrics[1]
+
+
+def _weighted(rows: Tensor, num_users: int, users: Tensor, items: Tensor) -> Tensor:
+    """Rows of users and items times their metrics."""
+    return torch.cat([rows[:num_users] @ users, rows[num_users:] @ items])
 
 
 def _put_latent(model: Gnaq) -> None:
