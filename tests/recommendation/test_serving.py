@@ -131,6 +131,21 @@ def test_compact_lists_leave_out_what_was_seen():
     assert compact.top(chosen[:0], 3, [seen])[0].shape == (0, 3)
 
 
+def test_compact_lists_do_not_depend_on_threads():
+    users, items = tables(num_users=150)
+    compact = compact_tables(users, items)
+    chosen = torch.arange(150)
+    seen = [UserItems(range(150), [user % 300 for user in range(150)], 150, 300)]
+    alone = compact.top(chosen, 7, seen)
+    torch.set_num_threads(3)
+    try:
+        together = compact.top(chosen, 7, seen)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(alone[0], together[0]) and torch.equal(alone[1], together[1])
+
+
 def test_compact_tables_refuse():
     users, items = tables()
     with pytest.raises(InputError, match="k=301 given"):
