@@ -79,7 +79,7 @@ DEFAULT_CASES: tuple[SpmmCase | LinearCase | FeatureCase, ...] = (
     FeatureCase(19717, 500, 50),
     FeatureCase(18333, 6805, 60),
 )
-_SIZES = {"generated": (169_343, 2_500_000), "pubmed-sized": (19_717, 108_365), "cora-sized": (2_708, 13_264)}
+_SIZES = {"generated": (169_343, 2_500_000), "pubmed-sized": (19_717, 108_366), "cora-sized": (2_708, 13_264)}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gnnq_lib.benchmarks import kernels
 from gnnq_lib.benchmarks.kernels import (
     FeatureCase,
     KernelBench,
@@ -71,3 +72,10 @@ def test_calls_take_turns():
     assert shape.strip("a").strip("b")  # both appear between the other's turns
     with pytest.raises(InputError, match="rounds=0"):
         interleaved_medians({}, rounds=0)
+
+
+@pytest.mark.parametrize("size", kernels._SIZES.values(), ids=kernels._SIZES.keys())
+def test_default_graphs_have_both_directions_of_every_edge(size):
+    num_nodes, num_edges = size
+    assert num_edges % 2 == 0
+    assert num_edges > num_nodes
