@@ -58,7 +58,7 @@ def speedup(results: Results, claim: Claim, bits: str) -> Finding:
         status,
         f"INT{bits} against the fastest FP32 path: {each} times; against the dense path as released: "
         f"{span(released, 1)} times.",
-        span(factors, 1),
+        f"{span(factors, 1)} times",
         f"{span(factors / claim.number, 2)} times the claim",
         float(factors.min()),
     )
