@@ -81,6 +81,7 @@ def training(
     rounds: Annotated[int, typer.Option(help="Turns of each side.", min=1)] = 3,
     epochs: Annotated[int, typer.Option(help="Epochs of the full training.", min=1)] = 200,
     json_file: JsonFile = None,
+    csv_file: CsvFile = None,
 ) -> None:
     """An epoch of INT2 SMP beside the released scheme; or a step of LightGCN beside its products and PyG's."""
     if case == "smp":
@@ -95,7 +96,7 @@ def training(
         from gnnq_lib.errors import InputError
 
         raise InputError(f"case {case!r} is unknown; smp or lightgcn is accepted")
-    _show("Training (simulated low bit)", rows, json_file)
+    _show("Training (simulated low bit)", rows, json_file, csv_file, hidden=_MACHINE)
 
 
 def memory(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gnnq_lib.benchmarks.kernels import describe_machine
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.config import make_config
 from gnnq_lib.experiments.node_classification import Config, build_model, load_graph, resolve
@@ -153,11 +154,12 @@ def run(bench: TrainingBench = TrainingBench()) -> list[dict]:
     start = time.perf_counter()
     train(fresh, graph, TrainingOptions(epochs=bench.epochs))
     total = time.perf_counter() - start
-    return [
+    rows = [
         _row(bench, "dense, as released", 1e3 * median["dense"], 1.0),
         _row(bench, "sparse", 1e3 * median["sparse"], median["dense"] / median["sparse"]),
         {**_row(bench, "sparse, full training", 1e3 * total / bench.epochs, None), "seconds": round(total, 2)},
     ]
+    return [{**row, **describe_machine()} for row in rows]
 
 
 def _config(bench: TrainingBench, **settings: object) -> Config:
