@@ -222,8 +222,8 @@ def refine(model: Gnaq, teacher: Tensor, say: Callable[[str], object] | None = N
     |R_u H_items^T|^2, score differences between items only, plus the same over items against all users. One step looks
     at its gradient G: what a value, and all it is averaged with, are too high. A random share of the values takes the
     level nearest to x - G / curvature, where its own part of the error would vanish if the others stayed; a share,
-    because neighbours that all correct the same error overshoot. Every tenth step the levels move against their own
-    gradient. Interactions are not looked at besides the graph.
+    because neighbours that all correct the same error overshoot; after a step that did, the share is halved. Every
+    tenth step the levels move against their own gradient instead. Interactions are not looked at besides the graph.
 
     Args:
         model: changed in place: codes, levels, and the latent table (moved into the intervals of its codes).
@@ -240,28 +240,37 @@ def refine(model: Gnaq, teacher: Tensor, say: Callable[[str], object] | None = N
     norm = (propagated * _weighted(propagated, graph.num_users, users, items)).sum().clamp(min=1e-30)
     curvature = torch.cat([users.diagonal().expand(graph.num_users, -1), items.diagonal().expand(graph.num_items, -1)])
     curvature = (curvature * power_diagonal(graph, layers, generator)).clamp(min=1e-12)
-    levels, codes = model.levels.detach().clone(), model.codes.clone()
+    levels, codes, share = model.levels.detach().clone(), model.codes.clone(), options.refine_share
     errors: list[float] = []
     for step in range(options.refine_steps + 1):
         table = look_up(codes, torch.tanh(levels) if options.tanh else levels)
         error = graph.mean_of_powers(table - teacher, layers)
         weighted = _weighted(error, graph.num_users, users, items)
         errors.append(float(((error * weighted).sum() / norm).clamp(min=0).sqrt()))
-        if errors[-1] <= min(errors):
+        if errors[-1] > min(errors):  # too much at once: back to the best, and a smaller share
+            levels, codes, share = model.levels.detach().clone(), model.codes.clone(), share / 2
+        else:
             model.codes.copy_(codes)
             model.levels.copy_(levels)
-        gradient = graph.mean_of_powers(weighted, layers)
+            better_levels, better_codes = _proposals(model, table, graph.mean_of_powers(weighted, layers), curvature)
+            share = min(1.2 * share, options.refine_share)
         if step % 10 == 9:
-            counts = sums_per_code(torch.ones_like(table), codes, levels.shape[1]).clamp(min=1)
-            levels = (levels - 0.3 * sums_per_code(gradient, codes, levels.shape[1]) / counts).sort(dim=1).values
-            continue
-        better = nearest_codes(table - gradient / curvature, levels).long()
-        chosen = torch.rand(codes.shape, generator=generator, device=codes.device) < options.refine_share
-        codes = torch.where(chosen, better, codes)
+            levels = torch.lerp(levels, better_levels, min(1.0, share / options.refine_share)).sort(dim=1).values
+        else:
+            chosen = torch.rand(codes.shape, generator=generator, device=codes.device) < share
+            codes = torch.where(chosen, better_codes, codes)
     _put_latent(model)
     if say:
         say(f"refined: relative error of the teacher's scores {errors[0]:.3f} -> {min(errors):.3f}")
     return errors
+
+
+def _proposals(model: Gnaq, table: Tensor, gradient: Tensor, curvature: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels one step against their gradient, and for every value the code it would take if the others stayed."""
+    levels, codes = model.levels.detach(), model.codes
+    counts = sums_per_code(torch.ones_like(table), codes, levels.shape[1]).clamp(min=1)
+    moved = levels - 0.3 * sums_per_code(gradient, codes, levels.shape[1]) / counts
+    return moved, nearest_codes(table - gradient / curvature, levels).long()
 
 
 def score_metrics(final: Tensor, num_users: int) -> tuple[Tensor, Tensor]:
