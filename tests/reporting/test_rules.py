@@ -276,15 +276,23 @@ def test_keeps_full_precision(gnaq, expected):
     rows = [
         row
         for metric in ("recall@10", "ndcg@10")
-        for row in rec("gnaq", [gnaq, gnaq + 1e-4], metric) + rec("fp32", [0.18, 0.1801], metric, bits=32)
+        for row in rec("gnaq", [gnaq, gnaq + 1e-4, gnaq], metric) + rec("fp32", [0.18, 0.1801, 0.18], metric, bits=32)
     ]
     assert status("B4", rows) is expected
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(40.0, HOLDS), (80.0, IN_PART), (120.0, NOT)])
 def test_faster_training(seconds, expected):
-    rows = rec("gnaq", [seconds], "train_seconds") + rec("lsq", [100.0], "train_seconds")
+    rows = rec("gnaq", [seconds] * 3, "train_seconds") + rec("lsq", [100.0] * 3, "train_seconds")
     assert status("B5", rows) is expected
+
+
+@pytest.mark.parametrize("name", ["B1", "B4", "B5"])
+def test_fewer_than_three_seeds_decide_nothing(name):
+    metrics = ("recall@10", "ndcg@10", "train_seconds")
+    rows = [row for m in metrics for who in ("gnaq", "lsq") for row in rec(who, [0.1, 0.2], m)]
+    rows += [row for m in metrics for row in rec("fp32", [0.1, 0.2], m, bits=32)]
+    assert status(name, rows) is NOT_RUN
 
 
 def test_datasets_covered():
