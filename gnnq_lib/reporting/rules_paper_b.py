@@ -138,7 +138,8 @@ def times_smaller(results: Results, claim: Claim, highest: str) -> Finding:
 @rule(RUNS)
 def keeps_full_precision(results: Results, claim: Claim) -> Finding:
     """Holds if Recall@10 and NDCG@10 of GNAQ at 2 bits (D = 64) are at most 1 % below the better FP32 table on every
-    data set; in part if at most 1 % below on some, or at most 3 % below on all; else it does not hold. Asks for 3 seeds on a data set.
+    data set; in part if at most 1 % below on some, or at most 3 % below on all; else it does not hold. Asks for 3
+    seeds on a data set.
     """
     changes, used, p_values = {}, [], []
     for metric in ("recall@10", "ndcg@10"):
