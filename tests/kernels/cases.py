@@ -78,7 +78,10 @@ def spmm_cases(draw):
         top = draw(st.sampled_from([1, 3, 7]))
         exponents = torch.randint(0, top + 1, (num_cols,), generator=generator, dtype=torch.uint8)
         options["exponents"] = maybe(draw, exponents)
-        codes = torch.randint(0, draw(st.sampled_from([1, 3, 15, 255])) + 1, (graph.num_edges,), generator=generator)
+        # Sums of 1500 terms that could pass 2**31 - 1 are refused (tested by themselves).
+        largest = (2**31 - 1) // (1500 * (((1 << bits) - 1) << top))
+        top_code = min(draw(st.sampled_from([1, 3, 15, 255])), largest)
+        codes = torch.randint(0, top_code + 1, (graph.num_edges,), generator=generator)
         options["edge_codes"] = maybe(draw, codes.to(torch.uint8))
     return graph, rows, options
 
