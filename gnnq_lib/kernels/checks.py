@@ -209,5 +209,5 @@ def _check_sums(terms: int, largest_term: int) -> None:
     if terms * largest_term >= _SUM_LIMIT:
         raise InputError(
             f"sums of {terms} terms up to {largest_term} given; they could pass 2**31 - 1, the largest sum held: "
-            "use fewer bits, smaller exponents or edge codes, or split the row"
+            "use fewer bits, smaller exponents or edge codes, or split the row."
         )

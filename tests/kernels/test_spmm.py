@@ -233,3 +233,14 @@ def test_sums_beyond_31_bits_are_refused():
     large["edge_codes"] = torch.full((300,), 255, dtype=torch.uint8)
     with pytest.raises(InputError, match="2\\*\\*31"):
         spmm(graph, rows, **large)
+
+
+def test_sums_past_31_bits_are_refused(refuses):
+    graph = CSRGraph(torch.tensor([0, 2000]), torch.zeros(2000, dtype=torch.int64), num_cols=1)
+    rows = PackedCodes.from_codes(torch.tensor([[255]]), bits=8)
+    options = {
+        "exponents": torch.tensor([7], dtype=torch.uint8),
+        "edge_codes": torch.full((2000,), 255, dtype=torch.uint8),
+    }
+    with refuses("2000 terms"):
+        spmm(graph, rows, **options)
