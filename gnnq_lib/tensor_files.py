@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,7 @@ _FIXED_METADATA = 120  # names and values of format, version and sha256, and the
 _PER_TENSOR = 75  # its name, dtype, shape and place in safetensors' own header
 
 Header = TypeVar("Header", bound=BaseModel)
+Model = TypeVar("Model")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,20 @@ class TensorFormat:
     version: str
     noun: str
     made_by: str
+
+    def read(
+        self, path: Path | str, header_type: type[Header], make: Callable[[Header, dict[str, Tensor]], Model]
+    ) -> Model:
+        """The model in a file: `make` gets the checked header and tensors, and may refuse them.
+
+        Raises:
+            InputError: as `load`, or the header or the tensors do not fit; the file is named.
+        """
+        header, tensors = self.load(path)
+        try:
+            return make(parse_json_header(header, header_type), tensors)
+        except InputError as error:
+            raise InputError(f"{path} cannot be used: {str(error).rstrip('.')}.") from None
 
     def save(self, header: str, tensors: dict[str, Tensor], path: Path | str) -> Path:
         """Write a file in one step.

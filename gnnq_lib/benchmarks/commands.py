@@ -142,6 +142,7 @@ def serving(
     batch: Annotated[int, typer.Option(help="Users per call.", min=1)] = 256,
     rounds: Annotated[int, typer.Option(help="Rounds that each call is timed in.", min=1)] = 7,
     json_file: JsonFile = None,
+    csv_file: CsvFile = None,
 ) -> None:
     """Users per second for lists of 20 over all items, and memory: packed tables, FP32, faiss-cpu if installed."""
     from gnnq_lib.benchmarks.serving import ServingBench, run
@@ -151,7 +152,7 @@ def serving(
         raise InputError(f"dims={dims!r} given; whole numbers separated by commas are accepted, such as 64,128")
     widths = tuple(int(part) for part in dims.split(","))
     rows = run(ServingBench(dims=widths, model=model, batch=batch, rounds=rounds))
-    _show("Serving, lists of 20", rows, json_file)
+    _show("Serving, lists of 20", rows, json_file, csv_file)
 
 
 def _show(

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from gnnq_lib.deployment.header import PackedHeader
 from gnnq_lib.deployment.packed_model import PackedModel
-from gnnq_lib.errors import InputError
-from gnnq_lib.tensor_files import TensorFormat, file_bytes, parse_json_header
+from gnnq_lib.tensor_files import TensorFormat, file_bytes
 
 FORMAT = TensorFormat("gnnq-packed-classifier", "1", "a packed model", "`gnnq quantize --out`")
 
@@ -27,11 +26,7 @@ def load_packed(path: Path | str) -> PackedModel:
     Raises:
         InputError: no such file, another kind of file, another version, cut short, damaged or inconsistent.
     """
-    header, tensors = FORMAT.load(path)
-    try:
-        return PackedModel(parse_json_header(header, PackedHeader), tensors)
-    except InputError as error:
-        raise InputError(f"{path} cannot be used: {str(error).rstrip('.')}.") from None
+    return FORMAT.read(path, PackedHeader, PackedModel)
 
 
 def expected_bytes(header: PackedHeader) -> int:

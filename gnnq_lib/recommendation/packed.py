@@ -27,7 +27,7 @@ from gnnq_lib.quantizers.packing import pack, row_bytes, unpack
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
 from gnnq_lib.recommendation.gnaq import LowBitRecommender
 from gnnq_lib.recommendation.levels import LevelTable
-from gnnq_lib.tensor_files import TensorFormat, check_tensors, file_bytes, parse_json_header
+from gnnq_lib.tensor_files import TensorFormat, check_tensors, file_bytes
 
 FORMAT = TensorFormat("gnnq-packed-recommender", "1", "a packed recommender", "`gnnq train-recommender --out`")
 PARTS = ("train", "val")
@@ -302,11 +302,7 @@ def load_recommender(path: Path | str) -> PackedRecommender:
     Raises:
         InputError: no such file, another kind of file, another version, cut short, damaged or inconsistent.
     """
-    header, tensors = FORMAT.load(path)
-    try:
-        return PackedRecommender(parse_json_header(header, RecommenderHeader), tensors)
-    except InputError as error:
-        raise InputError(f"{path} cannot be used: {str(error).rstrip('.')}.") from None
+    return FORMAT.read(path, RecommenderHeader, PackedRecommender)
 
 
 def fingerprint(train: UserItems, val: UserItems) -> str:

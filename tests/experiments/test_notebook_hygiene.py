@@ -90,8 +90,8 @@ OUTPUT_FAULTS = {
     "svg": (set_output(output_type="display_data", data={"image/svg+xml": "<svg/>"}), "image/svg+xml; PNG"),
     "too large": (set_output(output_type="stream", name="stdout", text="x" * (MAX_OUTPUT_BYTES + 1)), "300 KB"),
     "path": (
-        set_output(output_type="stream", name="stdout", text="saved\n/root/x.csv"),
-        "path in its output: '/root/x",
+        set_output(output_type="stream", name="stdout", text="saved\n/home/x.csv"),
+        "path in its output: '/home/x",
     ),
     "timing": (lambda cell: cell.metadata.update(execution={}), "metadata besides tags: execution"),
 }
