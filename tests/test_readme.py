@@ -74,3 +74,19 @@ def test_size_table_by_hand():
               "nodes_of_another_class": 0, "nodes_compared": 2708}  # fmt: skip
     rows = pd.DataFrame([{"dataset": "cs", "bits": 2, "metric": m, "value": v} for m, v in values.items()])
     assert readme.size_table(rows).splitlines()[2] == "| Coauthor CS | INT2 | 24,000 | 15.0 | 0 | 0 of 2,708 |"
+
+
+def test_recommendation_table_by_hand():
+    configs = {"a": {"method": "fp32", "bits": 32, "linear_head": False},
+               "b": {"method": "gnaq", "bits": 2, "linear_head": False}}  # fmt: skip
+    values = {"a": (0.2, 0.1, 800), "b": (0.19, 0.095, 100)}
+    rows = pd.DataFrame(
+        [{"config_key": key, "method": configs[key]["method"], "dataset": "lastfm", "metric": metric, "value": value}
+         for key in "ab" for metric, value in zip(("recall@10", "ndcg@10", "model_bytes"), values[key])]
+    )  # fmt: skip
+    assert readme.recommendation_table(rows, configs).splitlines() == [
+        "|  | LastFM, Recall@10 | LastFM, NDCG@10 | times smaller |",
+        "| --- | --- | --- | --- |",
+        "| FP32, trained on with the same budget | 20.00 ± 0.00 (1) | 10.00 ± 0.00 (1) | 1.0 |",
+        "| GNAQ (ours), 2 bits | 19.00 ± 0.00 (1) | 9.50 ± 0.00 (1) | 8.0 |",
+    ]

@@ -186,7 +186,7 @@ def best_of_rows(scores: Tensor, k: int) -> Neighbours:
     The k largest lie in those k blocks whose largest scores are largest, so only their entries need be sorted.
 
     Args:
-        scores: (Q, N), finite.
+        scores: (Q, N), without NaN.
         k: 1 ... N.
 
     Example:
@@ -198,8 +198,8 @@ def best_of_rows(scores: Tensor, k: int) -> Neighbours:
         return Neighbours(*scores.topk(k, dim=1))
     blocks = scores[:, :whole].unflatten(1, (-1, _BLOCK_ROWS))
     chosen = blocks.amax(dim=2).topk(k, dim=1).indices
-    rows = (chosen[:, :, None] * _BLOCK_ROWS + torch.arange(_BLOCK_ROWS)).flatten(1)
-    rest = torch.arange(whole, scores.shape[1]).expand(scores.shape[0], -1)
+    rows = (chosen[:, :, None] * _BLOCK_ROWS + torch.arange(_BLOCK_ROWS, device=scores.device)).flatten(1)
+    rest = torch.arange(whole, scores.shape[1], device=scores.device).expand(scores.shape[0], -1)
     rows = torch.cat([rows, rest], dim=1)
     best, places = scores.gather(1, rows).topk(k, dim=1)
     return Neighbours(best, rows.gather(1, places))

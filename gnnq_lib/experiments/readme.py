@@ -30,6 +30,25 @@ NAMES = {
     "degree_bucket": "one scale per degree bucket",
     "node_free": "a free scale per node",
     "node_pow2": "a power of two per node (ours)",
+    "lastfm": "LastFM",
+    "ml-100k": "MovieLens-100K",
+    "ml-1m": "MovieLens-1M",
+    "gowalla": "Gowalla",
+    "yelp2018": "Yelp2018",
+    "amazon-book-kgat": "Amazon-Book (KGAT)",
+}
+# Rows of the recommendation table, in this order: label, and the settings that a run must have.
+RECOMMENDERS = {
+    "FP32, trained on with the same budget": {"method": "fp32"},
+    "GNAQ (ours), 2 bits": {"method": "gnaq", "bits": 2},
+    "GNAQ as released, 2 bits": {"method": "gnaq_as_released", "linear_head": True},
+    "GNAQ as released, without its linear head, 2 bits": {"method": "gnaq_as_released", "linear_head": False},
+    "LSQ, 2 bits": {"method": "lsq"},
+    "N2UQ, 2 bits": {"method": "n2uq"},
+    "rounded, levels per node, 2 bits": {"method": "post_training_node"},
+    "rounded, one set of levels, 2 bits": {"method": "post_training_tensor"},
+    "GNAQ (ours), 1 bit": {"method": "gnaq", "bits": 1},
+    "BiGeaR, 1 bit per layer": {"method": "bigear"},
 }
 # What this table says is worked out one floor up, so it is looked up when the table is made.
 _CLAIMS = "gnnq_lib.reporting.verdicts"
@@ -131,7 +150,28 @@ def size_table(rows: pd.DataFrame) -> str:
     return _markdown(head, lines)
 
 
-def mean_std(rows: pd.DataFrame) -> str:
+def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
+    """Methods down; per data set Recall@10 and NDCG@10 in per cent; how many times smaller than FP32."""
+    settings = pd.DataFrame(rows.config_key.map(configs).tolist(), index=rows.index)
+    datasets = [name for name in NAMES if name in set(rows.dataset)]
+    full = rows[(rows.method == "fp32") & (rows.metric == "model_bytes")].groupby("dataset").value.mean()
+    lines = []
+    for label, wanted in RECOMMENDERS.items():
+        part = rows[(settings[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+        cells = [
+            mean_std(found.assign(value=100 * found.value), digits=2)
+            for dataset in datasets
+            for metric in ("recall@10", "ndcg@10")
+            for found in [part[(part.dataset == dataset) & (part.metric == metric)]]
+        ]
+        size = part[part.metric == "model_bytes"].groupby("dataset").value.mean()
+        if len(size):
+            lines.append([label, *cells, f"{(full / size).mean():.1f}"])
+    head = ["", *(f"{NAMES[name]}, {metric}" for name in datasets for metric in ("Recall@10", "NDCG@10"))]
+    return _markdown([*head, "times smaller"], lines)
+
+
+def mean_std(rows: pd.DataFrame, digits: int = 1) -> str:
     """Mean ± standard deviation (n) of the values; a dash if there are none.
 
     Example:
@@ -141,7 +181,7 @@ def mean_std(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "–"
     spread = rows.value.std() if len(rows) > 1 else 0.0
-    return f"{rows.value.mean():.1f} ± {spread:.1f} ({len(rows)})"
+    return f"{rows.value.mean():.{digits}f} ± {spread:.{digits}f} ({len(rows)})"
 
 
 def _bench(name: str) -> pd.DataFrame:
@@ -156,6 +196,12 @@ def _accuracy(name: str) -> pd.DataFrame:
     return frame[frame.metric == "test_accuracy"]
 
 
+def _recommenders() -> tuple[pd.DataFrame, dict[str, dict]]:
+    stores = [ResultsStore(name) for name in ("rec_methods", "rec_gowalla_methods")]
+    frames = [frame for store in stores if len(frame := store.frame())]
+    return pd.concat(frames, ignore_index=True), {key: c for store in stores for key, c in store.configs().items()}
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": lambda: accuracy_table(_accuracy("accuracy_public")),
     "methods": lambda: methods_table(_accuracy("methods_cora"), _accuracy("methods_cora_scratch")),
@@ -163,6 +209,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "speed": lambda: speed_table(_bench("inference")),
     "size": lambda: size_table(ResultsStore("packed_models").frame()),
     "depth": lambda: depth_table(_accuracy("depth"), ResultsStore("depth").configs()),
+    "recommendation": lambda: recommendation_table(*_recommenders()),
     "claims": lambda: importlib.import_module(_CLAIMS).claims_table(),
 }
 

@@ -44,7 +44,7 @@ FP32_RECIPES: dict[str, dict] = {
     "lastfm": {"l2": 1e-3, "schedule": "cosine", "epochs": 500, "eval_every": 50, "patience": 0},
     "ml-100k": {"l2": 1e-3},
     "ml-1m": {"eval_every": 5},
-    "gowalla": {"lr": 5e-3, "eval_every": 5, "patience": 10},
+    "gowalla": {"batch_size": 32768, "schedule": "cosine", "epochs": 120, "eval_every": 20, "patience": 10},
     "yelp2018": {"lr": 5e-3, "eval_every": 5, "patience": 10},
     "amazon-book-kgat": {"lr": 5e-3, "eval_every": 5, "patience": 10},
     "power-law": {"batch_size": 512, "epochs": 40},
@@ -56,6 +56,8 @@ LOW_BIT_RECIPE = {"epochs": 40, "lr": 1e-2, "schedule": "cosine", "eval_every": 
 METHOD_RECIPES: dict[str, dict] = {"gnaq": {"lr": 5e-3}}
 LOW_BIT_RECIPES: dict[str, dict] = {
     "lastfm": {"epochs": 300, "eval_every": 20},
+    "ml-1m": {"epochs": 20},
+    "gowalla": {"epochs": 30, "eval_every": 15},
     "ml-100k": {"epochs": 150, "eval_every": 10},
     "power-law": {"epochs": 20},
 }

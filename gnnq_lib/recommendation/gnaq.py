@@ -11,8 +11,8 @@ section 3). `Gnaq` is our design from three phrases of the abstract:
 3. "graph relation-aware gradient estimation instead of a straight-through estimator": the levels have an exact
    gradient; the latent table has that of X, mixed with its average over the neighbours, A_hat dL/dX.
 
-To these comes one of ours that the abstract does not name: the teacher's order of pairs of items is distilled
-(`order_distance`); `order_weight=0` leaves it out.
+One more of ours, which the abstract does not name, is off unless asked for: `order_weight` distils the teacher's order
+of pairs of items (`order_distance`).
 
 Which of these help is measured, not assumed: `gnnq run rec_ablations`.
 """
@@ -100,7 +100,7 @@ class GnaqOptions:
     level_rate: float = 1.0
     update_every: int = 1
     anchor: float = 0.0
-    order_weight: float = 5.0
+    order_weight: float = 0.0
     tanh: bool = False
     linear_head: bool = False
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gnnq_lib.datasets.interactions import UserItems
+from gnnq_lib.deployment.similarity import best_of_rows
 from gnnq_lib.errors import InputError
 
 _SCORES_AT_ONCE = 1 << 23  # 32 MiB of scores
@@ -39,7 +40,7 @@ def top_items(user_table: Tensor, item_table: Tensor, masked: Sequence[UserItems
         for pairs in masked:
             rows, items = pairs_of(pairs, chunk)
             scores[rows, items] = -torch.inf
-        parts.append(scores.topk(k, dim=1).indices)
+        parts.append(best_of_rows(scores, k).rows)
     return torch.cat(parts) if parts else users.new_zeros(0, k)
 
 

@@ -14,7 +14,7 @@ TRAINED_QUANTIZERS = ("lsq", "n2uq", "bigear")
 WIDTH = 64
 # Settings of GNAQ that an ablation changes; a main run has the defaults of all of them.
 ABLATED = ("node_aware", "placement", "refine_steps", "refine_share", "gradient", "neighbour_share", "level_rate",
-           "anchor", "update_every", "tanh", "linear_head", "level_bits", "num_layers")  # fmt: skip
+           "anchor", "order_weight", "update_every", "tanh", "linear_head", "level_bits", "num_layers")  # fmt: skip
 MAIN = "rec_methods|rec_*_methods"
 LEAST_SEEDS = 3  # on at least one data set
 RUNS = "gnnq run rec_methods && gnnq run rec_gowalla_methods"
