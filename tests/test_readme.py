@@ -18,6 +18,7 @@ TEXT = (project_root() / "README.md").read_text(encoding="utf-8")
 def test_every_table_is_what_the_results_say(monkeypatch):
     monkeypatch.setenv("GNNQ_RESULTS", str(project_root() / "data" / "results"))
     assert len(re.findall("<!-- table:", TEXT)) == len(readme.TABLES)
+    assert set(re.findall(r"<!-- number: (\w+)", TEXT)) == set(readme.NUMBERS)
     assert readme.with_tables(TEXT) == TEXT, "run `gnnq readme` and commit README.md"
 
 
@@ -46,6 +47,18 @@ def test_accuracy_table_by_hand():
 def test_an_unknown_table_is_named():
     with pytest.raises(InputError, match="'weather'"):
         readme.with_tables("<!-- table: weather -->\n<!-- end of table -->")
+
+
+def test_numbers_in_sentences_are_renewed(monkeypatch):
+    monkeypatch.setitem(readme.NUMBERS, "answer", lambda: "42")
+    assert readme.with_tables("<!-- number: answer -->7<!-- end --> it is") == (
+        "<!-- number: answer -->42<!-- end --> it is"
+    )
+
+
+def test_an_unknown_number_is_named():
+    with pytest.raises(InputError, match="a number 'luck'"):
+        readme.with_tables("<!-- number: luck -->7<!-- end -->")
 
 
 def test_calibration_table_by_hand():

@@ -1,4 +1,4 @@
-"""The README's tables, written from data/results: `gnnq readme` renews them, a test compares."""
+"""The README's tables and numbers, written from data/results: `gnnq readme` renews them, a test compares."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ RECOMMENDERS = {
 # What this table says is worked out one floor up, so it is looked up when the table is made.
 _CLAIMS = "gnnq_lib.reporting.verdicts"
 _BLOCK = "<!-- table: {name} -->\n{body}\n<!-- end of table -->"
+_NUMBER = "<!-- number: {name} -->{body}<!-- end -->"
 
 
 def accuracy_table(rows: pd.DataFrame) -> str:
@@ -214,24 +215,84 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
+def _span(values: pd.Series) -> str:
+    """Smallest to largest, with one digit.
+
+    Example:
+        >>> _span(pd.Series([2.84, 1.5])), _span(pd.Series([2.04, 2.0]))
+        ('1.5 to 2.8', '2.0')
+    """
+    low, high = f"{values.min():.1f}", f"{values.max():.1f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _speedups(bits: int) -> pd.Series:
+    rows = _bench("inference")
+    return rows[rows.path.str.startswith("packed") & (rows.bits == bits)].speedup_vs_best_fp32
+
+
+def _points_lost(datasets: tuple[str, ...]) -> pd.Series:
+    rows = _accuracy("accuracy_public")
+    means = rows[rows.dataset.isin(datasets)].groupby(["bits", "dataset"]).value.mean()
+    return means[32] - means[2]
+
+
+def _training_speedup(threads: int) -> str:
+    rows = _bench("training")
+    return f"{rows[(rows.variant == 'sparse') & (rows.threads == threads)].speedup_vs_dense.iloc[0]:.0f}"
+
+
+def _minutes(command: str) -> str:
+    rows = _bench("fresh_clone").set_index("command")
+    return f"{rows.seconds[command] / 60:.0f}"
+
+
+def _kept_by_gnaq(metric: str) -> pd.Series:
+    """Per cent by which GNAQ at 2 bits differs from FP32, per data set."""
+    rows, configs = _recommenders()
+    rows = rows[(rows.metric == metric) & rows.config_key.map(lambda key: configs[key]["bits"] in (2, 32))]
+    means = rows.groupby(["method", "dataset"]).value.mean()
+    return 100 * (means["gnaq"] / means["fp32"] - 1).dropna()
+
+
+# Numbers within the README's sentences: `<!-- number: NAME -->...<!-- end -->`.
+NUMBERS: dict[str, Callable[[], str]] = {
+    "int2_points_lost": lambda: f"{_points_lost(('cora', 'citeseer')).max():.1f}",
+    "int2_speedups": lambda: _span(_speedups(2)),
+    "int4_speedups": lambda: _span(_speedups(4)),
+    "training_one_thread": lambda: _training_speedup(1),
+    "training_two_threads": lambda: _training_speedup(2),
+    "install_minutes": lambda: _minutes("make install"),
+    "reproduce_minutes": lambda: _minutes("make reproduce"),
+    "test_minutes": lambda: _minutes("make test"),
+    "gnaq_recall": lambda: _span(_kept_by_gnaq("recall@10")),
+    "gnaq_ndcg": lambda: _span(_kept_by_gnaq("ndcg@10")),
+}
+
+
 def with_tables(text: str) -> str:
-    """The README's text with every marked table made anew from the results.
+    """The README's text with every marked table and number made anew from the results.
 
     Raises:
-        InputError: a marker names a table that does not exist.
+        InputError: a marker names a table or number that does not exist.
     """
+    return _renewed(_renewed(text, "table", TABLES, _BLOCK, "<!-- end of table -->"), "number", NUMBERS, _NUMBER)
 
+
+def _renewed(
+    text: str, kind: str, makers: dict[str, Callable[[], str]], form: str, end: str = "<!-- end -->"
+) -> str:
     def renew(match: re.Match) -> str:
         name = match["name"]
-        if name not in TABLES:
-            raise InputError(f"README marks a table {name!r}; {', '.join(TABLES)} are accepted")
-        return _BLOCK.format(name=name, body=TABLES[name]())
+        if name not in makers:
+            raise InputError(f"README marks a {kind} {name!r}; {', '.join(makers)} are accepted")
+        return form.format(name=name, body=makers[name]())
 
-    return re.sub(r"<!-- table: (?P<name>\w+) -->.*?<!-- end of table -->", renew, text, flags=re.DOTALL)
+    return re.sub(rf"<!-- {kind}: (?P<name>\w+) -->.*?{end}", renew, text, flags=re.DOTALL)
 
 
 def update(readme: Path) -> None:
-    """Renew the tables of a README file in place."""
+    """Renew the tables and numbers of a README file in place."""
     atomic_write(readme, with_tables(readme.read_text(encoding="utf-8")))
 
 
