@@ -9,6 +9,7 @@ Both products are sums of whole numbers; the rest is float32, in the order of `t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -103,6 +104,23 @@ class FeatureLayout:
             self.row_ptr, self.col = ends[self.row_ptr], padded_indices(self.col.repeat_interleave(times))
         else:
             self.codes, self.largest_factor = codes.contiguous(), features.max_code
+
+    @cached_property
+    def bit_planes(self) -> tuple[Tensor, Tensor, int] | None:
+        """row_ptr, col and number of planes: an entry stands in plane b of its row if its code has bit b.
+
+        None where codes are negative, or repeats cost less.
+        """
+        if self.codes is None or not self.codes.numel() or int(self.codes.min()) < 0:
+            return None
+        planes = max(self.largest_factor.bit_length(), 1)
+        rows = torch.arange(self.row_ptr.numel() - 1).repeat_interleave(self.row_ptr.diff())
+        has_bit = (self.codes[:, None].int() >> torch.arange(planes)) & 1
+        entry, plane = has_bit.nonzero(as_tuple=True)
+        place = rows[entry] * planes + plane
+        counts = torch.bincount(place, minlength=(self.row_ptr.numel() - 1) * planes)
+        row_ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return row_ptr, padded_indices(self.col[entry][torch.argsort(place, stable=True)]), planes
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,12 +227,15 @@ def two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
 
 def two_layer_args(layout: FeatureLayout, weights: TwoLayerWeights, out: Tensor | None) -> native.TwoLayerArgs:
     """Checked arguments as the compiled kernel takes them; they hold addresses of the tensors, not the tensors."""
-    halves = layout.codes is not None or weights.weight1.bits == 8
+    row_ptr, col, codes, planes = layout.row_ptr, layout.col, layout.codes, 1
+    if weights.weight1.bits < 8 and layout.bit_planes is not None:
+        (row_ptr, col, planes), codes = layout.bit_planes, None
+    halves = codes is not None or weights.weight1.bits == 8
     return native.TwoLayerArgs(
-        row_ptr=layout.row_ptr.data_ptr(),
-        col=layout.col.data_ptr(),
+        row_ptr=row_ptr.data_ptr(),
+        col=col.data_ptr(),
         order=layout.order.data_ptr(),
-        edge_codes=None if layout.codes is None else layout.codes.data_ptr(),
+        edge_codes=None if codes is None else codes.data_ptr(),
         row_scale=layout.row_scale.data_ptr(),
         w1=weights.wide_weight1(halves).data_ptr(),
         half_step1=weights.half_step1.data_ptr(),
@@ -225,7 +246,7 @@ def two_layer_args(layout: FeatureLayout, weights: TwoLayerWeights, out: Tensor 
         hidden_quantizer=weights.quantizer_args,
         out=None if out is None else out.data_ptr(),
         num_rows=layout.row_ptr.numel() - 1,
-        num_edges=layout.col.numel(),
+        num_edges=col.numel(),
         num_features=weights.weight1.num_rows,
         hidden=weights.weight1.num_values,
         num_values=weights.weight2.num_values,
@@ -233,7 +254,8 @@ def two_layer_args(layout: FeatureLayout, weights: TwoLayerWeights, out: Tensor 
         w2_bits=weights.weight2.bits,
         hidden_bits=weights.hidden.bits,
         hidden_max_exponent=weights.hidden.max_shift,
-        max_edge_code=layout.largest_factor,
+        max_edge_code=1 if codes is None else layout.largest_factor,
+        num_planes=planes,
         w1_halves=int(halves),
         num_threads=torch.get_num_threads(),
     )
