@@ -23,6 +23,7 @@ from gnnq_lib.quantizers.packing import PackedCodes
 
 _BLOCK = 64  # columns of the first layer that the compiled kernel handles at once
 _GROUP_ROWS = 256  # rows of a result that are written close together are taken by falling number of entries
+_PLANE_STEP = 4
 _REPEATS = 1.3  # adding a row this often costs about as much as multiplying it by its code
 
 
@@ -94,7 +95,7 @@ class FeatureLayout:
     ) -> None:
         self.row_ptr, self.col, self.order, edges = arrangement
         self.row_scale = features.row_scale if row_scale is None else row_scale
-        self.codes, self.largest_factor = None, 1
+        self.codes, self.largest_factor, self.num_features = None, 1, features.pattern.num_cols
         if features.codes is None:
             return
         codes = features.codes[edges]
@@ -109,7 +110,8 @@ class FeatureLayout:
     def bit_planes(self) -> tuple[Tensor, Tensor, int] | None:
         """row_ptr, col and number of planes: an entry stands in plane b of its row if its code has bit b.
 
-        None where codes are negative, or repeats cost less.
+        Planes are filled up to multiples of four with a feature behind the last, whose weights are 0: lengths that the
+        processor cannot foresee cost more. None where codes are negative, or repeats cost less.
         """
         if self.codes is None or not self.codes.numel() or int(self.codes.min()) < 0:
             return None
@@ -119,8 +121,13 @@ class FeatureLayout:
         entry, plane = has_bit.nonzero(as_tuple=True)
         place = rows[entry] * planes + plane
         counts = torch.bincount(place, minlength=(self.row_ptr.numel() - 1) * planes)
-        row_ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return row_ptr, padded_indices(self.col[entry][torch.argsort(place, stable=True)]), planes
+        ends, row_ptr = (
+            torch.cat([counts.new_zeros(1), size.cumsum(0)]) for size in (counts, counts + -counts % _PLANE_STEP)
+        )
+        by_place = torch.argsort(place, stable=True)
+        to = torch.arange(len(place)) + (row_ptr - ends)[place[by_place]]
+        col = self.col.new_full((int(row_ptr[-1]),), self.num_features).scatter_(0, to, self.col[entry][by_place])
+        return row_ptr, padded_indices(col), planes
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,11 +170,14 @@ class TwoLayerWeights:
             )
 
     def wide_weight1(self, halves: bool) -> Tensor:
-        """W1 as numbers 2q - n for the kernel, made once: bytes, or 16-bit halves (of 64 columns the even first)."""
+        """W1 as numbers 2q - n for the kernel, made once: bytes, or 16-bit halves (of 64 columns the even first).
+
+        A row of zeros follows the last.
+        """
         name = "halves" if halves else "bytes"
         if name not in self._prepared:
             signed = 2 * self.weight1.codes().to(torch.int16) - ((1 << self.weight1.bits) - 1)
-            wide = torch.nn.functional.pad(signed, (0, -signed.shape[1] % _BLOCK))
+            wide = torch.nn.functional.pad(signed, (0, -signed.shape[1] % _BLOCK, 0, 1))
             if halves:
                 wide = wide.view(len(wide), -1, _BLOCK // 2, 2).transpose(2, 3)
             self._prepared[name] = wide.to(torch.int16 if halves else torch.int8).contiguous()

@@ -64,13 +64,13 @@ static inline GNNQ_INLINE void columns_to_rows(Lanes::I (&x)[N]) {
   }
 }
 
-// Largest and smallest entry of each row of a slice; even and odd columns apart, so that neither waits for the other.
+// Largest and smallest entry of each row of a slice, taken column after column from the first (two at least); even and odd
+// columns apart, so that neither waits for the other.
 struct Extent {
-  Lanes::F tops[2] = {Lanes::set(-__builtin_inff()), Lanes::set(-__builtin_inff())};
-  Lanes::F lows[2] = {Lanes::set(__builtin_inff()), Lanes::set(__builtin_inff())};
+  Lanes::F tops[2], lows[2];
   inline GNNQ_INLINE void take(unsigned column, Lanes::F x) {
-    tops[column % 2] = Lanes::max(tops[column % 2], x);
-    lows[column % 2] = Lanes::min(lows[column % 2], x);
+    tops[column % 2] = column < 2 ? x : Lanes::max(tops[column % 2], x);
+    lows[column % 2] = column < 2 ? x : Lanes::min(lows[column % 2], x);
   }
   inline Lanes::F top() const { return Lanes::max(tops[0], tops[1]); }
   inline Lanes::F range() const { return Lanes::sub(top(), Lanes::min(lows[0], lows[1])); }

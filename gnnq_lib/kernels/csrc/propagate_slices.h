@@ -409,16 +409,18 @@ static int propagate_slices(const gnnq_propagate_args& a) {
     case 3: return SlicePropagate<BITS, 3>(a).run();
     case 6: return SlicePropagate<BITS, 6>(a).run();
     case 7: return SlicePropagate<BITS, 7>(a).run();
-    case 15: return SlicePropagate<BITS, 15>(a).run();
-    case 16: return SlicePropagate<BITS, 16>(a).run();
+    case 15: return SlicePropagate<BITS, BITS == 2 ? 15 : 0>(a).run();
+    case 16: return SlicePropagate<BITS, BITS == 2 ? 16 : 0>(a).run();
     default: return SlicePropagate<BITS, 0>(a).run();
   }
 }
 
-// Whether a row's codes fit units, no term needs a node's own state, and 32-bit numbers reach all of x and the states.
+// Whether a row's codes fit units, no term needs a node's own state, and 32-bit numbers reach all of x and the states. Rows of
+// 4 bits that take several units are no faster than whole rows of bytes (propagate.h).
 static bool fits_slices(const gnnq_propagate_args& a) {
+  const bool fits = a.bits == 2 || (a.bits == 4 && a.num_values <= Unit<4>::kFields);
   const bool reach = a.num_positions * (a.num_values + 4) < 2147483647;
-  return (a.bits == 2 || a.bits == 4) && a.max_exponent <= 3 && a.state_weight == 0.0f && !a.gap && reach;
+  return fits && a.max_exponent <= 3 && a.state_weight == 0.0f && !a.gap && reach;
 }
 #endif
 
