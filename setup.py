@@ -25,6 +25,7 @@ HEADERS = [
     "linear.h",
     "lanes.h",
     "propagate.h",
+    "propagate_slices.h",
     "two_layer.h",
 ]
 # -ffp-contract=off: float results must equal PyTorch's element-wise operations bit for bit, so no fused multiply-add.

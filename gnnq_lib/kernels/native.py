@@ -22,7 +22,7 @@ from gnnq_lib.errors import InputError
 if TYPE_CHECKING:
     from gnnq_lib.kernels.row_quantizer import RowQuantizer
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 ISA_NUMBERS = {"avx512": 2, "avx2": 1, "plain": 0}  # best first
 REFERENCE = "reference"
 _NOT_FINITE = 3
@@ -67,11 +67,12 @@ class PropagateArgs(ctypes.Structure):
     """Mirror of gnnq_propagate_args."""
 
     _fields_ = [
-        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "order", "position", "inverse_degree")],
-        *[(name, ctypes.c_void_p) for name in ("x", "row_in", "row_out")],
+        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "run_ptr", "lane_col", "order", "position")],
+        *[(name, ctypes.c_void_p) for name in ("inverse_degree", "x", "row_in", "row_out")],
         *[(name, ctypes.c_void_p) for name in ("input", "aggregate", "update", "gap", "gap_aggregate")],
         *[(name, ctypes.c_void_p) for name in ("gap_coefficient", "out")],
         *[(name, ctypes.c_int64) for name in ("num_nodes", "num_positions", "num_values", "num_steps", "max_degree")],
+        ("num_hub_slices", ctypes.c_int64),
         *[(name, ctypes.c_int32) for name in ("bits", "max_exponent", "num_threads")],
         *[(name, ctypes.c_float) for name in ("state_weight", "aggregate_weight", "input_weight")],
     ]
@@ -87,7 +88,7 @@ class TwoLayerArgs(ctypes.Structure):
         ("out", ctypes.c_void_p),
         *[(name, ctypes.c_int64) for name in ("num_rows", "num_edges", "num_features", "hidden", "num_values")],
         *[(name, ctypes.c_int32) for name in ("w1_bits", "w2_bits", "hidden_bits", "hidden_max_exponent")],
-        *[(name, ctypes.c_int32) for name in ("max_edge_code", "w1_halves", "num_threads")],
+        *[(name, ctypes.c_int32) for name in ("max_edge_code", "num_planes", "w1_halves", "num_threads")],
     ]
 
 

@@ -28,6 +28,7 @@ from gnnq_lib.kernels.row_quantizer import RowQuantizer
 
 LARGEST_ROW = 256  # columns the compiled kernel takes
 _ROWS_AT_ONCE = 16
+_HUB_VECTORS = 32  # that dealing out a slice's edges to all lanes must save; adding up the lanes takes as long
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,28 @@ class PropagationGraph:
         self.col = padded_indices(position[graph.col[edges].long()])
         self.order, self.position = order.to(torch.int32), position.to(torch.int32)
         self.position_factor = torch.cat([self.inverse_degree[order], self.inverse_degree.new_zeros(spare)])
+        self._lay_in_lanes()
+
+    def _lay_in_lanes(self) -> None:
+        """The edges again, as vectors of 16 (csrc/gnnq_kernels.h): run r is vectors run_ptr[r] ... run_ptr[r + 1] - 1.
+
+        Positions of 16 lanes side by side (a slice) all take the longest one's time. Where that wastes much, among the
+        hubs, the edges of each position are dealt out to all lanes instead.
+        """
+        degree = (self.row_ptr[1:] - self.row_ptr[:-1]).view(self.num_positions // _ROWS_AT_ONCE, _ROWS_AT_ONCE)
+        across = (degree + _ROWS_AT_ONCE - 1) // _ROWS_AT_ONCE
+        longest = degree.amax(1)
+        self.num_hub_slices = hubs = int((longest > across.sum(1) + _HUB_VECTORS).int().cumprod(0).sum())
+        vectors = torch.cat([across[:hubs].flatten(), longest[hubs:]])
+        self.run_ptr = torch.cat([vectors.new_zeros(1), vectors.cumsum(0)])
+        row = torch.repeat_interleave(torch.arange(self.num_positions, device=degree.device), degree.flatten())
+        number = torch.arange(row.numel(), device=row.device) - self.row_ptr[row]
+        hub_rows = hubs * _ROWS_AT_ONCE
+        in_hub = self.run_ptr[row.clamp(max=max(hub_rows - 1, 0))] * _ROWS_AT_ONCE + number
+        run = (row // _ROWS_AT_ONCE + hub_rows - hubs).clamp(min=0, max=vectors.numel() - 1)
+        in_slice = (self.run_ptr[run] + number) * _ROWS_AT_ONCE + row % _ROWS_AT_ONCE
+        empty = torch.full((int(self.run_ptr[-1]) * _ROWS_AT_ONCE,), self.num_positions, dtype=torch.int32)
+        self.lane_col = empty.to(row.device).scatter_(0, torch.where(row < hub_rows, in_hub, in_slice), self.col)
 
     @property
     def num_nodes(self) -> int:
@@ -224,6 +247,8 @@ def propagate_args(
     return native.PropagateArgs(
         row_ptr=graph.row_ptr.data_ptr(),
         col=graph.col.data_ptr(),
+        run_ptr=graph.run_ptr.data_ptr(),
+        lane_col=graph.lane_col.data_ptr(),
         order=graph.order.data_ptr(),
         position=graph.position.data_ptr(),
         inverse_degree=graph.position_factor.data_ptr(),
@@ -242,6 +267,7 @@ def propagate_args(
         num_values=num_values,
         num_steps=plan.num_steps,
         max_degree=graph.graph.max_degree,
+        num_hub_slices=graph.num_hub_slices,
         bits=plan.bits,
         max_exponent=plan.max_shift,
         num_threads=torch.get_num_threads(),

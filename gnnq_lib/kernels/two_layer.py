@@ -9,6 +9,7 @@ Both products are sums of whole numbers; the rest is float32, in the order of `t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from gnnq_lib.quantizers.packing import PackedCodes
 
 _BLOCK = 64  # columns of the first layer that the compiled kernel handles at once
 _GROUP_ROWS = 256  # rows of a result that are written close together are taken by falling number of entries
+_PLANE_STEP = 4
 _REPEATS = 1.3  # adding a row this often costs about as much as multiplying it by its code
 
 
@@ -93,7 +95,7 @@ class FeatureLayout:
     ) -> None:
         self.row_ptr, self.col, self.order, edges = arrangement
         self.row_scale = features.row_scale if row_scale is None else row_scale
-        self.codes, self.largest_factor = None, 1
+        self.codes, self.largest_factor, self.num_features = None, 1, features.pattern.num_cols
         if features.codes is None:
             return
         codes = features.codes[edges]
@@ -103,6 +105,29 @@ class FeatureLayout:
             self.row_ptr, self.col = ends[self.row_ptr], padded_indices(self.col.repeat_interleave(times))
         else:
             self.codes, self.largest_factor = codes.contiguous(), features.max_code
+
+    @cached_property
+    def bit_planes(self) -> tuple[Tensor, Tensor, int] | None:
+        """row_ptr, col and number of planes: an entry stands in plane b of its row if its code has bit b.
+
+        Planes are filled up to multiples of four with a feature behind the last, whose weights are 0: lengths that the
+        processor cannot foresee cost more. None where codes are negative, or repeats cost less.
+        """
+        if self.codes is None or not self.codes.numel() or int(self.codes.min()) < 0:
+            return None
+        planes = max(self.largest_factor.bit_length(), 1)
+        rows = torch.arange(self.row_ptr.numel() - 1).repeat_interleave(self.row_ptr.diff())
+        has_bit = (self.codes[:, None].int() >> torch.arange(planes)) & 1
+        entry, plane = has_bit.nonzero(as_tuple=True)
+        place = rows[entry] * planes + plane
+        counts = torch.bincount(place, minlength=(self.row_ptr.numel() - 1) * planes)
+        ends, row_ptr = (
+            torch.cat([counts.new_zeros(1), size.cumsum(0)]) for size in (counts, counts + -counts % _PLANE_STEP)
+        )
+        by_place = torch.argsort(place, stable=True)
+        to = torch.arange(len(place)) + (row_ptr - ends)[place[by_place]]
+        col = self.col.new_full((int(row_ptr[-1]),), self.num_features).scatter_(0, to, self.col[entry][by_place])
+        return row_ptr, padded_indices(col), planes
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,11 +170,14 @@ class TwoLayerWeights:
             )
 
     def wide_weight1(self, halves: bool) -> Tensor:
-        """W1 as numbers 2q - n for the kernel, made once: bytes, or 16-bit halves (of 64 columns the even first)."""
+        """W1 as numbers 2q - n for the kernel, made once: bytes, or 16-bit halves (of 64 columns the even first).
+
+        A row of zeros follows the last.
+        """
         name = "halves" if halves else "bytes"
         if name not in self._prepared:
             signed = 2 * self.weight1.codes().to(torch.int16) - ((1 << self.weight1.bits) - 1)
-            wide = torch.nn.functional.pad(signed, (0, -signed.shape[1] % _BLOCK))
+            wide = torch.nn.functional.pad(signed, (0, -signed.shape[1] % _BLOCK, 0, 1))
             if halves:
                 wide = wide.view(len(wide), -1, _BLOCK // 2, 2).transpose(2, 3)
             self._prepared[name] = wide.to(torch.int16 if halves else torch.int8).contiguous()
@@ -209,12 +237,15 @@ def two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
 
 def two_layer_args(layout: FeatureLayout, weights: TwoLayerWeights, out: Tensor | None) -> native.TwoLayerArgs:
     """Checked arguments as the compiled kernel takes them; they hold addresses of the tensors, not the tensors."""
-    halves = layout.codes is not None or weights.weight1.bits == 8
+    row_ptr, col, codes, planes = layout.row_ptr, layout.col, layout.codes, 1
+    if weights.weight1.bits < 8 and layout.bit_planes is not None:
+        (row_ptr, col, planes), codes = layout.bit_planes, None
+    halves = codes is not None or weights.weight1.bits == 8
     return native.TwoLayerArgs(
-        row_ptr=layout.row_ptr.data_ptr(),
-        col=layout.col.data_ptr(),
+        row_ptr=row_ptr.data_ptr(),
+        col=col.data_ptr(),
         order=layout.order.data_ptr(),
-        edge_codes=None if layout.codes is None else layout.codes.data_ptr(),
+        edge_codes=None if codes is None else codes.data_ptr(),
         row_scale=layout.row_scale.data_ptr(),
         w1=weights.wide_weight1(halves).data_ptr(),
         half_step1=weights.half_step1.data_ptr(),
@@ -225,7 +256,7 @@ def two_layer_args(layout: FeatureLayout, weights: TwoLayerWeights, out: Tensor 
         hidden_quantizer=weights.quantizer_args,
         out=None if out is None else out.data_ptr(),
         num_rows=layout.row_ptr.numel() - 1,
-        num_edges=layout.col.numel(),
+        num_edges=col.numel(),
         num_features=weights.weight1.num_rows,
         hidden=weights.weight1.num_values,
         num_values=weights.weight2.num_values,
@@ -233,7 +264,8 @@ def two_layer_args(layout: FeatureLayout, weights: TwoLayerWeights, out: Tensor 
         w2_bits=weights.weight2.bits,
         hidden_bits=weights.hidden.bits,
         hidden_max_exponent=weights.hidden.max_shift,
-        max_edge_code=layout.largest_factor,
+        max_edge_code=1 if codes is None else layout.largest_factor,
+        num_planes=planes,
         w1_halves=int(halves),
         num_threads=torch.get_num_threads(),
     )

@@ -194,3 +194,37 @@ def test_plans_and_graphs_are_checked():
         PropagationGraph(path_of_two().graph, torch.ones(2), torch.ones(3), torch.ones(2))
     with pytest.raises(InputError, match="PropagationGraph"):
         propagate(wide, torch.zeros(1, 2), PropagationPlan(2, 1.0, [], []))
+
+
+@pytest.mark.parametrize("isa", COMPILED)
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("width", [1, 3, 6, 7, 8, 15, 16, 17, 30, 31, 40, 46])
+def test_packed_states_of_every_width(isa, bits, width):
+    # Up to three shifts, no state term: on AVX-512, codes stay packed between the steps. Isolated nodes and a hub.
+    generator = torch.Generator().manual_seed(width)
+    graph = with_factors(random_graph(generator, 70, 70, 4000, hub=True))
+    assert graph.num_hub_slices == 1
+    x = torch.randn(70, width, generator=generator)
+    plan = PropagationPlan(
+        bits, 0.3, [0.2, 0.1], [0.1, 0.2], num_exponents=4, gamma=0.6, aggregate_weight=0.9, input_weight=0.1
+    )
+    with forced(isa):
+        assert torch.equal(propagate(graph, x, plan), torch_propagate(graph, x, plan))
+
+
+@pytest.mark.parametrize("hub", [False, True])
+@pytest.mark.parametrize("nodes", [1, 15, 16, 17, 100])
+def test_lanes_hold_every_edge_once(nodes, hub):
+    graph = with_factors(random_graph(torch.Generator().manual_seed(nodes), nodes, nodes, 40 * nodes, hub))
+    lanes, found = graph.lane_col.view(-1, 16), []
+    for position in range(graph.num_positions):
+        slice_number = position // 16
+        if slice_number < graph.num_hub_slices:
+            neighbours = lanes[graph.run_ptr[position] : graph.run_ptr[position + 1]].flatten()
+        else:
+            run = slice_number + 15 * graph.num_hub_slices
+            neighbours = lanes[graph.run_ptr[run] : graph.run_ptr[run + 1], position % 16]
+        found += [(position, int(col)) for col in neighbours if col < graph.num_positions]
+    degree = graph.row_ptr.diff()
+    rows = torch.arange(graph.num_positions).repeat_interleave(degree)
+    assert sorted(found) == sorted(zip(rows.tolist(), graph.col.tolist()))

@@ -97,3 +97,26 @@ def test_shapes_must_fit():
         IntegerFeatures(features.pattern, torch.ones(3))
     with pytest.raises(InputError, match="TwoLayerWeights"):
         two_layer(features, None)
+
+
+@pytest.mark.parametrize("isa", COMPILED)
+@pytest.mark.parametrize("rows", [1, 3, 8, 9])
+@pytest.mark.parametrize("classes", [3, 7, 15, 40])
+def test_codes_as_bit_planes(isa, rows, classes):
+    generator = torch.Generator().manual_seed(rows)
+    pattern = random_graph(generator, rows, 50, 60 * (rows // 2))  # the last rows may be empty
+    codes = torch.randint(0, 16, (pattern.num_edges,), generator=generator).to(torch.int8)
+    features = IntegerFeatures(pattern, torch.rand(rows, generator=generator), codes)
+    weights = TwoLayerWeights(
+        random_codes(generator, 50, 64, 4), torch.rand(64, generator=generator), torch.randn(64, generator=generator),
+        random_codes(generator, 64, classes, 4), torch.rand(classes), torch.randn(classes),
+        RowQuantizer(0.05, 4, 8),
+    )  # fmt: skip
+    assert rows == 1 or features.layout.bit_planes is not None
+    with forced(isa):
+        assert torch.equal(two_layer(features, weights), torch_two_layer(features, weights))
+
+
+def test_negative_codes_have_no_planes():
+    features, _ = small_case(torch.tensor([2, -1, 0], dtype=torch.int8))
+    assert features.layout.bit_planes is None

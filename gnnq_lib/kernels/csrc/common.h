@@ -131,15 +131,16 @@ static inline bool can_stream(const void* out, int64_t num_rows, int64_t num_val
   return num_values % 16 == 0 && row_bytes % 16 == 0 && (uintptr_t)out % 64 == 0 && num_rows * num_values * 4 > (4 << 20);
 }
 
-// Row where block b of `blocks` starts, so that each block has the same edges plus kRowCost per row.
-static inline int64_t block_start(const int64_t* row_ptr, int64_t num_rows, int64_t b, int64_t blocks) {
+// Row where block b of `blocks` starts, so that each block has the same edges plus kRowCost per row. A row has `stride`
+// entries in row_ptr.
+static inline int64_t block_start(const int64_t* row_ptr, int64_t num_rows, int64_t b, int64_t blocks, int64_t stride = 1) {
   const int64_t kRowCost = 4;
-  const int64_t total = row_ptr[num_rows] + kRowCost * num_rows;
+  const int64_t total = row_ptr[num_rows * stride] + kRowCost * num_rows;
   const int64_t target = (int64_t)((double)total * (double)b / (double)blocks);
   int64_t low = 0, high = num_rows;
   while (low < high) {
     const int64_t middle = (low + high) / 2;
-    if (row_ptr[middle] + kRowCost * middle < target) low = middle + 1;
+    if (row_ptr[middle * stride] + kRowCost * middle < target) low = middle + 1;
     else high = middle;
   }
   return b == blocks ? num_rows : low;

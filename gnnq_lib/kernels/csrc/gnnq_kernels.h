@@ -70,6 +70,9 @@ typedef struct {
 typedef struct {
   const int64_t* row_ptr;       // num_positions + 1
   const int32_t* col;           // num_edges positions
+  const int64_t* run_ptr;       // 16 * num_hub_slices runs (one per position), one for each later slice of 16 positions, 1
+  const int32_t* lane_col;      // vectors of 16 positions; the runs' vectors start at run_ptr. Of a slice, lane l belongs to
+                                // its l-th position; of a hub, all lanes. What is left over is num_positions (a row of zeros)
   const int32_t* order;         // num_nodes: the node at each position; NULL: x and row_in are in position order
   const int32_t* position;      // num_nodes: the position of each node
   const float* inverse_degree;  // num_positions, in position order, 0 beyond num_nodes
@@ -88,6 +91,7 @@ typedef struct {
   int64_t num_values;
   int64_t num_steps;
   int64_t max_degree;
+  int64_t num_hub_slices;
   int32_t bits;
   int32_t max_exponent;         // largest shift: (number of exponents - 1) * stride
   int32_t num_threads;
@@ -98,7 +102,7 @@ typedef struct {
 
 // Two linear layers on sparse integer features: relu between them, its result quantised per row (propagation.py).
 typedef struct {
-  const int64_t* row_ptr;       // num_rows + 1
+  const int64_t* row_ptr;       // num_rows * num_planes + 1: where the edges of each plane of each position start
   const int32_t* col;           // num_edges
   const int32_t* order;         // num_rows: the row at each position
   const int8_t* edge_codes;     // num_edges, or NULL: all 1; only with w1_halves
@@ -121,6 +125,7 @@ typedef struct {
   int32_t hidden_bits;
   int32_t hidden_max_exponent;
   int32_t max_edge_code;        // largest absolute value of edge_codes, 1 where NULL
+  int32_t num_planes;           // 1, or with w1_halves = 0 as many bits as codes have: edges of plane b count 2^b times
   int32_t w1_halves;            // 0: w1 is int8_t; 1: int16_t, the even columns of each 64 before the odd ones
   int32_t num_threads;
 } gnnq_two_layer_args;

@@ -8,6 +8,7 @@ namespace GNNQ_NAMESPACE {
 #include "linear.h"
 #include "lanes.h"
 #include "propagate.h"
+#include "propagate_slices.h"
 #include "two_layer.h"
 
 static int spmm(const gnnq_spmm_args* args) {

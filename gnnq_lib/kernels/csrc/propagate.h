@@ -26,6 +26,22 @@ struct Workspace {
 
 static thread_local Workspace propagate_workspace;
 
+// work(part, parts, meet) on every thread; meet() waits for the others.
+template <class Work>
+static void run_threads(int threads, const Work& work) {
+#if defined(_OPENMP)
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    work(omp_get_thread_num(), omp_get_num_threads(), [] {
+#pragma omp barrier
+    });
+  }
+#else
+  (void)threads;
+  work(0, 1, [] {});
+#endif
+}
+
 static inline int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
 // W rows of N 32-bit units, row after row in N vectors <-> N columns of W units. Row-major position r * N + c becomes
@@ -48,13 +64,13 @@ static inline GNNQ_INLINE void columns_to_rows(Lanes::I (&x)[N]) {
   }
 }
 
-// Largest and smallest entry of each row of a slice; even and odd columns apart, so that neither waits for the other.
+// Largest and smallest entry of each row of a slice, taken column after column from the first (two at least); even and odd
+// columns apart, so that neither waits for the other.
 struct Extent {
-  Lanes::F tops[2] = {Lanes::set(-__builtin_inff()), Lanes::set(-__builtin_inff())};
-  Lanes::F lows[2] = {Lanes::set(__builtin_inff()), Lanes::set(__builtin_inff())};
+  Lanes::F tops[2], lows[2];
   inline GNNQ_INLINE void take(unsigned column, Lanes::F x) {
-    tops[column % 2] = Lanes::max(tops[column % 2], x);
-    lows[column % 2] = Lanes::min(lows[column % 2], x);
+    tops[column % 2] = column < 2 ? x : Lanes::max(tops[column % 2], x);
+    lows[column % 2] = column < 2 ? x : Lanes::min(lows[column % 2], x);
   }
   inline Lanes::F top() const { return Lanes::max(tops[0], tops[1]); }
   inline Lanes::F range() const { return Lanes::sub(top(), Lanes::min(lows[0], lows[1])); }
@@ -501,17 +517,7 @@ struct Propagate {
     updates = (float*)take(a.gap ? floats : 0);
     int not_finite = 0;
     const int wanted = useful_threads(a.num_threads, (a.row_ptr[a.num_positions] + a.num_positions) * CP * (a.num_steps + 1));
-#if defined(_OPENMP)
-#pragma omp parallel num_threads(wanted) if (wanted > 1)
-    {
-      run_part(omp_get_thread_num(), omp_get_num_threads(), &not_finite, [] {
-#pragma omp barrier
-      });
-    }
-#else
-    (void)wanted;
-    run_part(0, 1, &not_finite, [] {});
-#endif
+    run_threads(wanted, [&](int part, int parts, const auto& meet) { run_part(part, parts, &not_finite, meet); });
     if (bytes > (64 << 20)) propagate_workspace.release();
     return not_finite ? GNNQ_NOT_FINITE : GNNQ_OK;
   }
@@ -546,7 +552,7 @@ static int propagate_bytes(const gnnq_propagate_args& a) {
   return propagate_narrow<uint8_t>(a);
 }
 
-static int propagate(const gnnq_propagate_args* args) {
+static int propagate_rows(const gnnq_propagate_args* args) {
   const int64_t largest = (((int64_t)1 << args->bits) - 1) << args->max_exponent;
   if (largest <= 255) return propagate_bytes(*args);
   return 65535 / largest >= 16 ? propagate_narrow<uint16_t>(*args) : propagate_wide<uint32_t, uint32_t>(*args);

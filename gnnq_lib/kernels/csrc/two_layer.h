@@ -55,11 +55,11 @@ static inline void add_bytes(Bytes bytes, Halves (&sums)[2]) {
   sums[1] += x >> 8;
 }
 
-static inline void add_halves(const Halves (&halves)[2], Words (&sums)[4]) {
+static inline void add_halves(const Halves (&halves)[2], int plane, Words (&sums)[4]) {
   for (int i = 0; i < 2; ++i) {
     const Words x = (Words)halves[i];
-    sums[i] += (Words)((UnsignedWords)x << 16) >> 16;
-    sums[i + 2] += x >> 16;
+    sums[i] += ((Words)((UnsignedWords)x << 16) >> 16) * (1 << plane);
+    sums[i + 2] += (x >> 16) * (1 << plane);
   }
 }
 
@@ -81,51 +81,76 @@ struct Flush {
   int64_t bytes, halves;
 };
 
-// sums = rows of W1 over edges e0 ... e1 - 1, columns of one block. T: int8_t, or int16_t with even columns first.
-template <class T, bool CODES>
-static inline void sum_features(const TwoLayerPlan& plan, int64_t e0, int64_t e1, int64_t block, Flush flush,
-                                Words (&sums)[4]) {
-  const gnnq_two_layer_args& a = *plan.a;
-  const T* weights = (const T*)a.w1 + block * 64;
-  for (int v = 0; v < 4; ++v) sums[v] = Words{};
-  for (int64_t e = e0; e < e1;) {
+// sums += 2^plane * (rows of W1 over edges e ... end - 1), columns of one block.
+static inline GNNQ_INLINE void add_byte_rows(const TwoLayerPlan& plan, const int8_t* weights, int64_t e, int64_t end,
+                                             Flush flush, int plane, Words (&sums)[4]) {
+  const int32_t* col = plan.a->col;
+  const auto sum_to = [&](int64_t stop) GNNQ_INLINE {
+    return plan.width == 64 ? sum_bytes(weights, col, e, stop, 64) : sum_bytes(weights, col, e, stop, plan.width);
+  };
+#if defined(GNNQ_BUILD_AVX512)
+  for (; e < end; e += flush.bytes) {
+    const __m512i bytes = (__m512i)sum_to(min64(end, e + flush.bytes));
+    for (int v = 0; v < 4; ++v)  // of the four bytes in a lane, number v times 2^plane
+      sums[v] = (Words)_mm512_dpbusd_epi32((__m512i)sums[v], _mm512_set1_epi32(1 << (8 * v + plane)), bytes);
+  }
+#else
+  while (e < end) {
     Halves halves[2] = {Halves{}, Halves{}};
-    const int64_t stop = min64(e1, e + flush.halves);
-    while (e < stop) {
-      if (sizeof(T) == 1) {
-        Bytes bytes;
-        const int64_t full = min64(stop, e + flush.bytes);
-        if (plan.width == 64) bytes = sum_bytes(weights, a.col, e, full, 64);
-        else bytes = sum_bytes(weights, a.col, e, full, plan.width);
-        e = full;
-        add_bytes(bytes, halves);
-        continue;
-      }
-      const T* row = weights + (int64_t)a.col[e] * plan.width;
+    const int64_t stop = min64(end, e + flush.halves);
+    for (; e < stop; e = min64(stop, e + flush.bytes)) add_bytes(sum_to(min64(stop, e + flush.bytes)), halves);
+    add_halves(halves, plane, sums);
+  }
+#endif
+}
+
+// Likewise of 16-bit weights (even columns first), times the edges' codes if CODES.
+template <bool CODES>
+static inline void add_half_rows(const TwoLayerPlan& plan, const int16_t* weights, int64_t e, int64_t end, Flush flush,
+                                 Words (&sums)[4]) {
+  const gnnq_two_layer_args& a = *plan.a;
+  while (e < end) {
+    Halves halves[2] = {Halves{}, Halves{}};
+    for (const int64_t stop = min64(end, e + flush.halves); e < stop; ++e) {
+      const int16_t* row = weights + (int64_t)a.col[e] * plan.width;
       const int16_t code = CODES ? a.edge_codes[e] : 1;
       for (int v = 0; v < 2; ++v) {
         const Halves x = load_vector<Halves>(row + v * 32);
         halves[v] += CODES ? x * code : x;
       }
-      ++e;
     }
-    add_halves(halves, sums);
+    add_halves(halves, 0, sums);
   }
 }
 
-// First layer's scaling and relu of one block; `top` takes in the largest entry.
-static inline void scale_hidden(const TwoLayerPlan& plan, float row_scale, int64_t block, const Words (&sums)[4],
-                                float* hidden, Lanes::F& top) {
+// sums = rows of W1 over the edges of one position, columns of one block. T: int8_t, or int16_t.
+template <class T, bool CODES>
+static inline void sum_features(const TwoLayerPlan& plan, int64_t position, int64_t block, Flush flush, Words (&sums)[4]) {
+  const gnnq_two_layer_args& a = *plan.a;
+  const T* weights = (const T*)a.w1 + block * 64;
+  for (int v = 0; v < 4; ++v) sums[v] = Words{};
+  for (int plane = 0; plane < a.num_planes; ++plane) {
+    const int64_t* ends = a.row_ptr + position * a.num_planes + plane;
+    if constexpr (sizeof(T) == 1) add_byte_rows(plan, weights, ends[0], ends[1], flush, plane, sums);
+    else add_half_rows<CODES>(plan, weights, ends[0], ends[1], flush, sums);
+  }
+}
+
+// First layer's scaling and relu of a row of sums, in place; returns the largest entry (in every lane its share).
+static inline Lanes::F scale_hidden(const TwoLayerPlan& plan, float row_scale, float* hidden) {
   constexpr int W = Lanes::kWidth;
   const Lanes::F scale = Lanes::set(row_scale), zero = Lanes::set(0.0f);
-  for (int k = 0; k < 64; k += W) {
-    const int64_t at = block * 64 + k;
-    const Lanes::I whole = Lanes::load_int((const uint32_t*)sums + k);
-    Lanes::F x = Lanes::mul(Lanes::mul(Lanes::to_float(whole), scale), Lanes::load(plan.half_step1 + at));
-    x = Lanes::max(Lanes::add(x, Lanes::load(plan.bias1 + at)), zero);
-    Lanes::store(hidden + at, x);
-    top = Lanes::max(top, x);
-  }
+  Lanes::F top = zero;
+  for (int64_t block = 0; block < plan.width; block += 64)
+    for (int k = 0; k < 64; k += W) {
+      const int64_t at = block + k;
+      const Lanes::I whole = Lanes::bits(Lanes::load(hidden + at));
+      Lanes::F x = Lanes::mul(Lanes::mul(Lanes::to_float(whole), scale), Lanes::load(plan.half_step1 + at));
+      x = Lanes::max(Lanes::add(x, Lanes::load(plan.bias1 + at)), zero);
+      Lanes::store(hidden + at, x);
+      top = Lanes::max(top, x);
+    }
+  return top;
 }
 
 // Codes of a hidden row, in the order of the columns, and its exponent.
@@ -164,16 +189,17 @@ static inline GNNQ_INLINE void finish_logits(const TwoLayerPlan& plan, Lanes::I 
   Lanes::store_first(out + first, logits, (int)min64(Dot::kColumns, a.num_values - first));
 }
 
-static inline void second_layer(const TwoLayerPlan& plan, const Dot::Input* codes, int32_t exponent, float* out) {
+// Logits of kTogether rows of codes, `stride` apart; row r goes to out[r].
+static constexpr int kTogether = 4;
+static inline void second_layer(const TwoLayerPlan& plan, const Dot::Input* codes, const int32_t* exponents,
+                                float* const* out) {
   for (int64_t first = 0; first < plan.columns; first += Dot::kColumns) {
-    Dot::Acc even = Dot::zero(), odd = Dot::zero();
+    Dot::Acc acc[kTogether];
+    for (int r = 0; r < kTogether; ++r) acc[r] = Dot::zero();
     const Dot::Weight* weights = plan.w2 + first * Dot::kGroup;
-    const int64_t stride = plan.columns * Dot::kGroup;
-    for (int64_t g = 0; g + 1 < plan.groups; g += 2) {
-      even = Dot::dot(even, codes + g * Dot::kGroup, weights + g * stride);
-      odd = Dot::dot(odd, codes + (g + 1) * Dot::kGroup, weights + (g + 1) * stride);
-    }
-    finish_logits(plan, Lanes::add_int(even, odd), codes, exponent, first, out);
+    for (int64_t g = 0; g < plan.groups; ++g, weights += plan.columns * Dot::kGroup)
+      for (int r = 0; r < kTogether; ++r) acc[r] = Dot::dot(acc[r], codes + r * plan.width + g * Dot::kGroup, weights);
+    for (int r = 0; r < kTogether; ++r) finish_logits(plan, acc[r], codes + r * plan.width, exponents[r], first, out[r]);
   }
 }
 
@@ -212,42 +238,69 @@ static inline int split_of(const gnnq_two_layer_args& a) {
 #endif
 }
 
-static inline void logits_of_row(const TwoLayerPlan& plan, const Dot::Input* codes, int32_t exponent, float* out) {
+static inline void logits_of_rows(const TwoLayerPlan& plan, const Dot::Input* codes, const int32_t* exponents,
+                                  float* const* out) {
 #if defined(GNNQ_BUILD_AVX512)
-  if (plan.split == 4) return narrow_second_layer<4>(plan, codes, exponent, out);
-  if (plan.split == 2) return narrow_second_layer<2>(plan, codes, exponent, out);
+  for (int r = 0; plan.split > 1 && r < kTogether; ++r) {
+    if (plan.split == 4) narrow_second_layer<4>(plan, codes + r * plan.width, exponents[r], out[r]);
+    else narrow_second_layer<2>(plan, codes + r * plan.width, exponents[r], out[r]);
+  }
+  if (plan.split > 1) return;
 #endif
-  second_layer(plan, codes, exponent, out);
+  second_layer(plan, codes, exponents, out);
 }
 
-struct HiddenRow {
-  float* values;
-  uint8_t* bytes;
-  Dot::Input* codes;
+// Rows on their way through the two layers. Each stage takes all of them before the next one starts: what one row waits for
+// is hidden behind the others.
+static constexpr int kBatch = 8;
+struct HiddenRows {
+  float* values;       // [kBatch][width]: sums, then scaled
+  uint8_t* bytes;      // [kBatch][width]: codes
+  Dot::Input* codes;   // the same, where the dot product wants them wider
+  float* spare;        // a row of results that nobody reads
+  static int64_t size(const TwoLayerPlan& plan) {
+    return kBatch * plan.width * (5 + (int64_t)sizeof(Dot::Input)) + plan.columns * 4;
+  }
+  HiddenRows(const TwoLayerPlan& plan, void* memory) {
+    values = (float*)memory;
+    bytes = (uint8_t*)(values + kBatch * plan.width);
+    codes = (Dot::Input*)(bytes + kBatch * plan.width);
+    spare = (float*)(codes + kBatch * plan.width);
+  }
 };
 
-static inline const Dot::Input* dot_inputs(const TwoLayerPlan& plan, const HiddenRow& row) {
-  if (sizeof(Dot::Input) == 1) return (const Dot::Input*)row.bytes;
-  for (int64_t k = 0; k < plan.width; ++k) row.codes[k] = (Dot::Input)row.bytes[k];
-  return row.codes;
+static inline const Dot::Input* dot_inputs(const TwoLayerPlan& plan, const HiddenRows& rows) {
+  if (sizeof(Dot::Input) == 1) return (const Dot::Input*)rows.bytes;
+  for (int64_t k = 0; k < kBatch * plan.width; ++k) rows.codes[k] = (Dot::Input)rows.bytes[k];
+  return rows.codes;
 }
 
 template <class T, bool CODES>
-static void two_layer_rows(const TwoLayerPlan& plan, int64_t first, int64_t end, const HiddenRow& row) {
+static void two_layer_rows(const TwoLayerPlan& plan, int64_t first, int64_t end, const HiddenRows& rows) {
   const gnnq_two_layer_args& a = *plan.a;
   const RowQuantizer q(a.hidden_quantizer, a.hidden_bits, a.hidden_max_exponent, 1.0f);
   const int64_t largest = (((int64_t)1 << a.w1_bits) - 1) * max64(a.max_edge_code, 1);
   const Flush flush = {127 / largest, 32767 / largest};
-  for (int64_t position = first; position < end; ++position) {
-    const int64_t i = a.order ? a.order[position] : position;
-    Lanes::F top = Lanes::set(0.0f);
-    for (int64_t block = 0; block < plan.width / 64; ++block) {
-      Words sums[4];
-      sum_features<T, CODES>(plan, a.row_ptr[position], a.row_ptr[position + 1], block, flush, sums);
-      scale_hidden(plan, a.row_scale[i], block, sums, row.values, top);
+  for (int64_t position = first; position < end; position += kBatch) {
+    const int n = (int)min64(kBatch, end - position);
+    int32_t exponents[kBatch] = {0};
+    float* out[kBatch];
+    for (int r = 0; r < n; ++r)
+      for (int64_t block = 0; block < plan.width / 64; ++block) {
+        Words sums[4];
+        sum_features<T, CODES>(plan, position + r, block, flush, sums);
+        memcpy(rows.values + r * plan.width + block * 64, sums, sizeof(sums));
+      }
+    for (int r = 0; r < kBatch; ++r) {
+      const int64_t i = r >= n ? 0 : (a.order ? a.order[position + r] : position + r);
+      out[r] = r < n ? a.out + i * a.num_values : rows.spare;
+      if (r >= n) continue;
+      float* values = rows.values + r * plan.width;
+      const Lanes::F top = scale_hidden(plan, a.row_scale[i], values);
+      exponents[r] = quantize_hidden(plan, q, top, values, rows.bytes + r * plan.width);
     }
-    const int32_t exponent = quantize_hidden(plan, q, top, row.values, row.bytes);
-    logits_of_row(plan, dot_inputs(plan, row), exponent, a.out + i * a.num_values);
+    const Dot::Input* codes = dot_inputs(plan, rows);
+    for (int r = 0; r < n; r += kTogether) logits_of_rows(plan, codes + r * plan.width, exponents + r, out + r);
   }
 }
 
@@ -285,11 +338,9 @@ static int two_layer_of(const gnnq_two_layer_args& a) {
   prepare_second(plan, (uint8_t*)(plan.bias2 + plan.columns));
   const int threads = useful_threads(a.num_threads, (a.num_edges + a.num_rows) * plan.width);
   const int64_t blocks = threads == 1 ? 1 : threads * 8;
-  const bool done = run_blocks(blocks, threads, plan.width * (5 + (int64_t)sizeof(Dot::Input)), [&](int64_t b, void* scratch) {
-    uint8_t* memory_of_row = (uint8_t*)scratch;
-    const HiddenRow row = {(float*)memory_of_row, memory_of_row + plan.width * 4, (Dot::Input*)(memory_of_row + plan.width * 5)};
-    two_layer_rows<T, CODES>(plan, block_start(a.row_ptr, a.num_rows, b, blocks),
-                             block_start(a.row_ptr, a.num_rows, b + 1, blocks), row);
+  const bool done = run_blocks(blocks, threads, HiddenRows::size(plan), [&](int64_t b, void* scratch) {
+    two_layer_rows<T, CODES>(plan, block_start(a.row_ptr, a.num_rows, b, blocks, a.num_planes),
+                             block_start(a.row_ptr, a.num_rows, b + 1, blocks, a.num_planes), HiddenRows(plan, scratch));
   });
   return done ? GNNQ_OK : GNNQ_NO_MEMORY;
 }
