@@ -119,7 +119,7 @@ static void linear_rows(const LinearPlan& plan, int64_t first, int64_t end, Dot:
         row[c] += (plan.offset - a.w_zero) * input_sum - zero * plan.column_sums[c];
       const RowOut out = {(uint8_t*)a.out + i * a.num_values * 4, a.column_scale, a.bias,
                           row_factor(a.scale, a.row_scale, i), 0, a.float_out != 0, false};
-      finish(out, row, 0, a.num_values);
+      finish(out, (const uint32_t*)row, 0, a.num_values);
     }
   }
 }
