@@ -175,7 +175,7 @@ def _check_vector(name: str, values: Tensor, dtype: torch.dtype, length: int, de
     if not isinstance(values, Tensor) or values.dtype != dtype:
         given = values.dtype if isinstance(values, Tensor) else type(values).__name__
         raise InputError(f"{name} given as {given}; accepted is a {dtype} tensor: convert it")
-    if values.dim() != 1 or values.shape[0] != length or not values.is_contiguous():
+    if values.shape != (length,) or not values.is_contiguous():
         raise InputError(
             f"{name} of shape {tuple(values.shape)} and stride {tuple(values.stride())} given; "
             f"accepted is a contiguous vector of {length}"
@@ -198,7 +198,7 @@ def check_out(out: Tensor | None, shape: tuple[int, int], float_out: bool, devic
     if out is None:
         return
     dtype = torch.float32 if float_out else torch.int32
-    if not isinstance(out, Tensor) or out.dtype != dtype or tuple(out.shape) != shape or not out.is_contiguous():
+    if not isinstance(out, Tensor) or out.dtype != dtype or out.shape != shape or not out.is_contiguous():
         given = f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
         raise InputError(f"out given as {given}; accepted is a contiguous {dtype} tensor of shape {shape}")
     if out.device != device:
