@@ -82,7 +82,7 @@ def check_spmm(
     check_floats("column_scale", column_scale, rows.num_values, device)
     check_floats("bias", bias, rows.num_values, device)
     _check_sums(graph.max_degree, ((1 << rows.bits) - 1 << max_exponent) * max(max_edge_code, 1))
-    float_out = floating or any(given is not None for given in (scale, row_scale, column_scale, bias))
+    float_out = floating or not (scale is row_scale is column_scale is bias is None)
     check_out(out, (graph.num_rows, rows.num_values), float_out, device)
     return SpmmCall(
         graph, rows, zero, node_zero, exponents, edge_codes, node_scale, edge_weight, check_scale(scale), row_scale,
@@ -133,7 +133,7 @@ def check_linear(
     check_floats("column_scale", column_scale, weight.num_values, x.device)
     check_floats("bias", bias, weight.num_values, x.device)
     _check_sums(x.num_values, ((1 << x.bits) - 1) * ((1 << weight.bits) - 1))
-    float_out = any(given is not None for given in (scale, row_scale, column_scale, bias))
+    float_out = not (scale is row_scale is column_scale is bias is None)
     check_out(out, (x.num_rows, weight.num_values), float_out, x.device)
     return LinearCall(
         x, weight, zero, node_zero, weight_zero, check_scale(scale), row_scale, column_scale, bias, out, float_out

@@ -30,8 +30,8 @@ _NOT_FINITE = 3
 NOT_FINITE_MESSAGE = "x holds NaN or infinity; accepted are finite numbers: look for them in the features or weights"
 
 
-# Mirrors of gnnq_spmm_args and gnnq_linear_args (fields by name: `spmm_args`, `linear_args` in ops.py). Packed in one go:
-# filling a ctypes structure of so many fields takes as long as the kernel does on a small graph.
+# Mirrors of gnnq_spmm_args and gnnq_linear_args (fields by name: `spmm_args`, `linear_args` in ops.py). Packed in one
+# go: filling a ctypes structure of so many fields takes as long as the kernel does on a small graph.
 SPMM_ARGS = struct.Struct("@13P4q6ifi")
 LINEAR_ARGS = struct.Struct("@7P3q6ifi")
 
