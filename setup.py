@@ -24,6 +24,8 @@ HEADERS = [
     "spmm_float.h",
     "linear.h",
     "lanes.h",
+    "finish.h",
+    "spmm_short.h",
     "propagate.h",
     "propagate_slices.h",
     "two_layer.h",

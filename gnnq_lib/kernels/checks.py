@@ -82,7 +82,7 @@ def check_spmm(
     check_floats("column_scale", column_scale, rows.num_values, device)
     check_floats("bias", bias, rows.num_values, device)
     _check_sums(graph.max_degree, ((1 << rows.bits) - 1 << max_exponent) * max(max_edge_code, 1))
-    float_out = floating or any(given is not None for given in (scale, row_scale, column_scale, bias))
+    float_out = floating or not (scale is row_scale is column_scale is bias is None)
     check_out(out, (graph.num_rows, rows.num_values), float_out, device)
     return SpmmCall(
         graph, rows, zero, node_zero, exponents, edge_codes, node_scale, edge_weight, check_scale(scale), row_scale,
@@ -133,7 +133,7 @@ def check_linear(
     check_floats("column_scale", column_scale, weight.num_values, x.device)
     check_floats("bias", bias, weight.num_values, x.device)
     _check_sums(x.num_values, ((1 << x.bits) - 1) * ((1 << weight.bits) - 1))
-    float_out = any(given is not None for given in (scale, row_scale, column_scale, bias))
+    float_out = not (scale is row_scale is column_scale is bias is None)
     check_out(out, (x.num_rows, weight.num_values), float_out, x.device)
     return LinearCall(
         x, weight, zero, node_zero, weight_zero, check_scale(scale), row_scale, column_scale, bias, out, float_out
@@ -175,7 +175,7 @@ def _check_vector(name: str, values: Tensor, dtype: torch.dtype, length: int, de
     if not isinstance(values, Tensor) or values.dtype != dtype:
         given = values.dtype if isinstance(values, Tensor) else type(values).__name__
         raise InputError(f"{name} given as {given}; accepted is a {dtype} tensor: convert it")
-    if values.dim() != 1 or values.shape[0] != length or not values.is_contiguous():
+    if values.shape != (length,) or not values.is_contiguous():
         raise InputError(
             f"{name} of shape {tuple(values.shape)} and stride {tuple(values.stride())} given; "
             f"accepted is a contiguous vector of {length}"
@@ -198,7 +198,7 @@ def check_out(out: Tensor | None, shape: tuple[int, int], float_out: bool, devic
     if out is None:
         return
     dtype = torch.float32 if float_out else torch.int32
-    if not isinstance(out, Tensor) or out.dtype != dtype or tuple(out.shape) != shape or not out.is_contiguous():
+    if not isinstance(out, Tensor) or out.dtype != dtype or out.shape != shape or not out.is_contiguous():
         given = f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
         raise InputError(f"out given as {given}; accepted is a contiguous {dtype} tensor of shape {shape}")
     if out.device != device:

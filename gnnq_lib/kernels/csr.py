@@ -53,7 +53,9 @@ class CSRGraph:
         self.num_edges = col.numel()
         self.degree = self.row_ptr[1:] - self.row_ptr[:-1]
         self.max_degree = int(self.degree.max()) if self.num_rows else 0
-        self._versions = self._current_versions()
+        # How often both were written to; tensors made under torch.inference_mode do not count that.
+        uncounted = self.row_ptr.is_inference() or self.col.is_inference()
+        self._versions = None if uncounted else (self.row_ptr._version, self.col._version)
         self._by_degree: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self._edge_rows: Tensor | None = None
 
@@ -94,13 +96,10 @@ class CSRGraph:
 
     def check_unchanged(self) -> None:
         """Raise InputError when somebody wrote into the index tensors after they were checked."""
-        if self._current_versions() != self._versions:
+        if self._versions is not None and self._versions != (self.row_ptr._version, self.col._version):
             raise InputError(
                 "the graph's row_ptr or col was changed in place; make a new CSRGraph from the new indices"
             )
-
-    def _current_versions(self) -> tuple[int, int]:
-        return index_version(self.row_ptr), index_version(self.col)
 
     def by_degree(self) -> tuple[Tensor, Tensor, Tensor]:
         """The same graph, rows by falling degree in groups of 1024: (row_ptr, col, order); order[p] is the row at p.
@@ -112,7 +111,7 @@ class CSRGraph:
             >>> CSRGraph(torch.tensor([0, 1, 3]), torch.tensor([1, 0, 1])).by_degree()[2].tolist()
             [1, 0]
         """
-        return self.by_degree_with_edges()[:3]
+        return (self._by_degree or self.by_degree_with_edges())[:3]
 
     def by_degree_with_edges(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """`by_degree` and, for every edge in the new order, its number in the old one."""
@@ -151,11 +150,6 @@ class CSRGraph:
 def padded_indices(col: Tensor) -> Tensor:
     """A private int32 copy with 32 zeros behind its end: the kernels look at the rows of edges to come."""
     return torch.cat([col.to(torch.int32), col.new_zeros(32, dtype=torch.int32)])[: col.numel()]
-
-
-def index_version(index: Tensor) -> int:
-    """How often a tensor was written to; 0 for tensors made under torch.inference_mode, which do not count."""
-    return 0 if index.is_inference() else index._version
 
 
 def _check_index(name: str, index: Tensor) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib.machinery
 import os
+import struct
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -29,32 +30,10 @@ _NOT_FINITE = 3
 NOT_FINITE_MESSAGE = "x holds NaN or infinity; accepted are finite numbers: look for them in the features or weights"
 
 
-class SpmmArgs(ctypes.Structure):
-    """Mirror of gnnq_spmm_args."""
-
-    _fields_ = [
-        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "order", "packed", "exponents", "node_zero")],
-        *[(name, ctypes.c_void_p) for name in ("edge_codes", "node_scale", "edge_weight", "row_scale", "column_scale")],
-        *[(name, ctypes.c_void_p) for name in ("bias", "out")],
-        *[(name, ctypes.c_int64) for name in ("num_rows", "num_sources", "num_edges", "num_values")],
-        *[(name, ctypes.c_int32) for name in ("bits", "zero_point", "max_exponent", "max_edge_code", "float_out")],
-        ("num_threads", ctypes.c_int32),
-        ("scale", ctypes.c_float),
-        ("fresh_out", ctypes.c_int32),
-    ]
-
-
-class LinearArgs(ctypes.Structure):
-    """Mirror of gnnq_linear_args."""
-
-    _fields_ = [
-        *[(name, ctypes.c_void_p) for name in ("a_packed", "w_packed", "a_node_zero", "row_scale", "column_scale")],
-        *[(name, ctypes.c_void_p) for name in ("bias", "out")],
-        *[(name, ctypes.c_int64) for name in ("num_rows", "inner", "num_values")],
-        *[(name, ctypes.c_int32) for name in ("a_bits", "w_bits", "a_zero", "w_zero", "float_out", "num_threads")],
-        ("scale", ctypes.c_float),
-        ("fresh_out", ctypes.c_int32),
-    ]
+# Mirrors of gnnq_spmm_args and gnnq_linear_args (fields by name: `spmm_args`, `linear_args` in ops.py). Packed in one
+# go: filling a ctypes structure of so many fields takes as long as the kernel does on a small graph.
+SPMM_ARGS = struct.Struct("@13P4q6ifi")
+LINEAR_ARGS = struct.Struct("@7P3q6ifi")
 
 
 class RowQuantizerArgs(ctypes.Structure):
@@ -142,8 +121,7 @@ def _open_library() -> tuple[ctypes.CDLL | None, str]:
         return None, f"{path.name} cannot be loaded ({error})"
     if version != ABI_VERSION:
         return None, f"{path.name} is of interface version {version}, this package needs {ABI_VERSION}"
-    library.gnnq_spmm.argtypes = (ctypes.c_int, ctypes.POINTER(SpmmArgs))
-    library.gnnq_linear.argtypes = (ctypes.c_int, ctypes.POINTER(LinearArgs))
+    library.gnnq_spmm.argtypes = library.gnnq_linear.argtypes = (ctypes.c_int, ctypes.c_char_p)
     library.gnnq_propagate.argtypes = (ctypes.c_int, ctypes.POINTER(PropagateArgs))
     library.gnnq_two_layer.argtypes = (ctypes.c_int, ctypes.POINTER(TwoLayerArgs))
     library.gnnq_classify.argtypes = (ctypes.c_int, ctypes.POINTER(TwoLayerArgs), ctypes.POINTER(PropagateArgs))
@@ -203,10 +181,11 @@ def path_for(device: torch.device) -> str:
     return active_isa() if device.type == "cpu" else REFERENCE
 
 
-def call(name: str, isa: str, *args: ctypes.Structure) -> None:
+def call(name: str, isa: str, *args: ctypes.Structure | bytes) -> None:
     """Run kernel `name` on checked arguments; ctypes releases the interpreter lock meanwhile."""
     library, _ = _load()
-    status = getattr(library, f"gnnq_{name}")(ISA_NUMBERS[isa], *[ctypes.byref(one) for one in args])
+    pointers = [one if type(one) is bytes else ctypes.byref(one) for one in args]
+    status = getattr(library, f"gnnq_{name}")(ISA_NUMBERS[isa], *pointers)
     if status == _NOT_FINITE:
         raise InputError(NOT_FINITE_MESSAGE)
     if status:

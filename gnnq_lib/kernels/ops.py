@@ -120,8 +120,8 @@ def linear(
     return reference.linear_checked(call) if isa == native.REFERENCE else _native_linear(call, isa)
 
 
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
+def _pointer(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def _result(call: SpmmCall | LinearCall, shape: tuple[int, int]) -> Tensor:
@@ -131,62 +131,70 @@ def _result(call: SpmmCall | LinearCall, shape: tuple[int, int]) -> Tensor:
 
 
 def _native_spmm(call: SpmmCall, isa: str) -> Tensor:
+    out = _result(call, (call.graph.num_rows, call.rows.num_values))
+    native.call("spmm", isa, spmm_args(call, out))
+    return out
+
+
+def spmm_args(call: SpmmCall, out: Tensor) -> bytes:
+    """gnnq_spmm_args (csrc/gnnq_kernels.h), field by field."""
     graph, rows = call.graph, call.rows
-    out = _result(call, (graph.num_rows, rows.num_values))
     edges_in_order = call.edge_codes is not None or call.edge_weight is not None
     row_ptr, col, order = (graph.row_ptr, graph.col, None) if edges_in_order else graph.by_degree()
-    args = native.SpmmArgs(
-        row_ptr=_pointer(row_ptr),
-        col=_pointer(col),
-        order=_pointer(order),
-        packed=_pointer(rows.data),
-        exponents=_pointer(call.exponents),
-        node_zero=_pointer(call.node_zero),
-        edge_codes=_pointer(call.edge_codes),
-        node_scale=_pointer(call.node_scale),
-        edge_weight=_pointer(call.edge_weight),
-        row_scale=_pointer(call.row_scale),
-        column_scale=_pointer(call.column_scale),
-        bias=_pointer(call.bias),
-        out=_pointer(out),
-        num_rows=graph.num_rows,
-        num_sources=graph.num_cols,
-        num_edges=graph.num_edges,
-        num_values=rows.num_values,
-        bits=rows.bits,
-        zero_point=call.zero_point,
-        max_exponent=call.max_exponent,
-        max_edge_code=call.max_edge_code,
-        float_out=call.float_out,
-        num_threads=torch.get_num_threads(),
-        scale=call.scale,
-        fresh_out=call.out is None,
+    return native.SPMM_ARGS.pack(
+        row_ptr.data_ptr(),
+        col.data_ptr(),
+        _pointer(order),
+        rows.data.data_ptr(),
+        _pointer(call.exponents),
+        _pointer(call.node_zero),
+        _pointer(call.edge_codes),
+        _pointer(call.node_scale),
+        _pointer(call.edge_weight),
+        _pointer(call.row_scale),
+        _pointer(call.column_scale),
+        _pointer(call.bias),
+        out.data_ptr(),
+        graph.num_rows,
+        graph.num_cols,
+        graph.num_edges,
+        rows.num_values,
+        rows.bits,
+        call.zero_point,
+        call.max_exponent,
+        call.max_edge_code,
+        call.float_out,
+        torch.get_num_threads(),
+        call.scale,
+        call.out is None,
     )
-    native.call("spmm", isa, args)
-    return out
 
 
 def _native_linear(call: LinearCall, isa: str) -> Tensor:
     out = _result(call, (call.x.num_rows, call.weight.num_values))
-    args = native.LinearArgs(
-        a_packed=_pointer(call.x.data),
-        w_packed=_pointer(call.weight.data),
-        a_node_zero=_pointer(call.node_zero),
-        row_scale=_pointer(call.row_scale),
-        column_scale=_pointer(call.column_scale),
-        bias=_pointer(call.bias),
-        out=_pointer(out),
-        num_rows=call.x.num_rows,
-        inner=call.x.num_values,
-        num_values=call.weight.num_values,
-        a_bits=call.x.bits,
-        w_bits=call.weight.bits,
-        a_zero=call.x_zero,
-        w_zero=call.weight_zero,
-        float_out=call.float_out,
-        num_threads=torch.get_num_threads(),
-        scale=call.scale,
-        fresh_out=call.out is None,
-    )
-    native.call("linear", isa, args)
+    native.call("linear", isa, linear_args(call, out))
     return out
+
+
+def linear_args(call: LinearCall, out: Tensor) -> bytes:
+    """gnnq_linear_args (csrc/gnnq_kernels.h), field by field."""
+    return native.LINEAR_ARGS.pack(
+        call.x.data.data_ptr(),
+        call.weight.data.data_ptr(),
+        _pointer(call.node_zero),
+        _pointer(call.row_scale),
+        _pointer(call.column_scale),
+        _pointer(call.bias),
+        out.data_ptr(),
+        call.x.num_rows,
+        call.x.num_values,
+        call.weight.num_values,
+        call.x.bits,
+        call.weight.bits,
+        call.x_zero,
+        call.weight_zero,
+        call.float_out,
+        torch.get_num_threads(),
+        call.scale,
+        call.out is None,
+    )

@@ -2,7 +2,7 @@
 
 from gnnq_lib.plotting.accuracy import accuracy_by_bits
 from gnnq_lib.plotting.graphs import degree_distribution
-from gnnq_lib.plotting.kernels import bench_rows, cost_by_edges, recall_by_bytes, roofline, speedup_bars
+from gnnq_lib.plotting.kernels import bench_rows, cost_by_edges, cost_by_width, recall_by_bytes, roofline, speedup_bars
 from gnnq_lib.plotting.quantization import (
     accuracy_per_seed,
     alpha_over_epochs,
@@ -46,6 +46,7 @@ __all__ = [
     "bench_rows",
     "bit_ticks",
     "cost_by_edges",
+    "cost_by_width",
     "curves_side_by_side",
     "degree_distribution",
     "depth_of_all_models",

@@ -21,6 +21,7 @@ from gnnq_lib.plotting.style import (
     FULL_PRECISION_LINE,
     GREEN,
     GREY,
+    HEIGHT_INCHES,
     PINK,
     SKY,
     VERMILION,
@@ -109,28 +110,48 @@ def speedup_bars(rows: pd.DataFrame, paper: bool = False) -> Figure:
     return drawing
 
 
-def cost_by_edges(rows: pd.DataFrame) -> Figure:
+def cost_by_edges(rows: pd.DataFrame, axes: Axes | None = None) -> Figure:
     """Milliseconds of a sum over neighbours against the number of edges, and what memory alone would allow.
 
     Args:
         rows: of `gnnq_lib.benchmarks.kernels.sweep`, one width.
+        axes: where to draw; a new figure if not given.
 
     Example:
         >>> row = {"path": PACKED, "bits": 2, "edges": 1000, "median_ms": 0.1, "bytes": 36000, "limit_gb_per_s": 10.0}
         >>> cost_by_edges(pd.DataFrame([row, {**row, "edges": 2000}])).axes[0].get_xlabel()
         'edges'
     """
-    drawing, axes = plt.subplots()
+    return _cost(rows, "edges", "edges", axes)
+
+
+def cost_by_width(rows: pd.DataFrame, axes: Axes | None = None) -> Figure:
+    """The same against the values per node.
+
+    Args:
+        rows: of `gnnq_lib.benchmarks.kernels.sweep`, one number of edges.
+        axes: where to draw; a new figure if not given.
+
+    Example:
+        >>> row = {"path": PACKED, "bits": 2, "width": 64, "median_ms": 0.1, "bytes": 36000, "limit_gb_per_s": 10.0}
+        >>> cost_by_width(pd.DataFrame([row, {**row, "width": 128}])).axes[0].get_xlabel()
+        'values per node (D)'
+    """
+    return _cost(rows, "width", "values per node (D)", axes)
+
+
+def _cost(rows: pd.DataFrame, along: str, label: str, axes: Axes | None) -> Figure:
+    axes = plt.subplots()[1] if axes is None else axes
     kept = rows[(rows.path == PACKED) | (rows.path == "fp32")]
     for bits, part in kept.groupby("bits"):
-        best = part.loc[part.groupby("edges").median_ms.idxmin()].sort_values("edges")
+        best = part.loc[part.groupby(along).median_ms.idxmin()].sort_values(along)
         color, marker = WIDTHS[bits]
-        axes.plot(best.edges, best.median_ms, marker + "-", color=color, label=width_name(bits))
+        axes.plot(best[along], best.median_ms, marker + "-", color=color, label=width_name(bits))
         limit = best.bytes / best.limit_gb_per_s / 1e6
-        axes.plot(best.edges, limit, color=color, linestyle=":", linewidth=1)
-    axes.set(xscale="log", yscale="log", xlabel="edges", ylabel="milliseconds")
+        axes.plot(best[along], limit, color=color, linestyle=":", linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel=label, ylabel="milliseconds")
     axes.legend(fontsize=8, title="dotted: bytes / copy bandwidth", title_fontsize=8)
-    return drawing
+    return axes.figure
 
 
 def recall_by_bytes(rows: pd.DataFrame, axes: Axes | None = None) -> Figure:
@@ -174,6 +195,49 @@ def kernel_speedups(results: pd.DataFrame) -> Figure | None:
     drawing = speedup_bars(rows)
     set_finding(drawing, f"Sums over neighbours in INT2: {_range(rows, 2)} times as fast as the fastest FP32 path")
     return drawing
+
+
+@figure("kernel_scaling")
+def kernel_scaling(results: pd.DataFrame) -> Figure | None:
+    """Sums over neighbours: time against edges and against D, with the limit of this machine's memory drawn in."""
+    rows = bench_rows()
+    if rows.empty or "edges" not in rows:
+        return None
+    rows = rows[(rows.bench == "spmm") & rows.edges.notna()]
+    by_edges, by_width = _sweeps(rows)
+    if by_edges.edges.nunique() < 2 or by_width.width.nunique() < 2:
+        return None
+    drawing, (left, right) = plt.subplots(1, 2, figsize=(1.6 * WIDTH_INCHES, 1.2 * HEIGHT_INCHES), sharey=True)
+    cost_by_edges(by_edges, left)
+    cost_by_width(by_width, right)
+    left.set_title(f"D = {by_edges.width.iloc[0]:.0f}", fontsize=9)
+    right.set_title(f"{by_width.edges.iloc[0]:,.0f} edges", fontsize=9)
+    widths = sorted(by_width.width.unique())
+    right.set_xticks(widths, [f"{width:.0f}" for width in widths])
+    right.minorticks_off()
+    right.set_ylabel("")
+    right.get_legend().remove()
+    set_finding(drawing, _scaling_finding(by_edges))
+    return drawing
+
+
+def _sweeps(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of the width that most graphs were measured with, and of the graph that most widths were measured on."""
+    width = rows.groupby("width").edges.nunique().idxmax() if len(rows) else None
+    edges = rows.groupby("edges").width.nunique().idxmax() if len(rows) else None
+    return rows[rows.width == width], rows[rows.edges == edges]
+
+
+def _scaling_finding(rows: pd.DataFrame) -> str:
+    """How time grows with edges in INT2, and how much faster than full precision that is on the largest graph."""
+    two = rows[(rows.path == PACKED) & (rows.bits == 2)].groupby("edges").median_ms.min()
+    full = rows[rows.path == "fp32"].groupby("edges").median_ms.min()
+    power = np.polyfit(np.log(two.index), np.log(two), 1)[0]
+    largest, times = two.index.max(), full / two
+    return (
+        f"Time grows with edges to the power {power:.2f} in INT2; "
+        f"at {largest:,.0f} edges it is {times[largest]:.1f} times as fast as FP32"
+    )
 
 
 @figure("inference_speedups")

@@ -34,6 +34,17 @@ def test_equals_the_twin_bit_for_bit(isa, case):
     assert torch.equal(result, expected)
 
 
+@pytest.mark.parametrize("isa", COMPILED)
+@pytest.mark.parametrize(("x_bits", "weight_bits"), [(1, 8), (2, 2), (8, 1), (8, 8), (4, 2)])
+@pytest.mark.parametrize(("inner", "num_values"), [(1, 1), (63, 130), (300, 65), (513, 300)])
+def test_rows_and_columns_of_many_vectors(isa, x_bits, weight_bits, inner, num_values):
+    generator = torch.Generator().manual_seed(inner)
+    x, weight = random_codes(generator, 39, inner, x_bits), random_codes(generator, inner, num_values, weight_bits)
+    for zeros in ({}, {"x_zero": 1, "weight_zero": 1}):
+        with forced(isa):
+            assert torch.equal(linear(x, weight, **zeros), torch_linear(x, weight, **zeros))
+
+
 @settings(max_examples=40, deadline=None)
 @given(case=linear_cases())
 def test_twin_equals_integer_product(case):

@@ -123,6 +123,38 @@ def test_large_results_are_streamed_right(isa):
 
 
 @pytest.mark.parametrize("isa", COMPILED)
+@pytest.mark.parametrize(("bits", "num_values"), [(1, 64), (2, 16), (8, 16), (4, 32)])
+def test_large_results_of_short_rows_are_streamed_right(isa, bits, num_values):
+    generator = torch.Generator().manual_seed(0)
+    num_rows = 5_000_000 // (4 * num_values)  # beyond the size from which results go past the cache
+    graph, rows = random_graph(generator, num_rows, 500, 60_000), random_codes(generator, 500, num_values, bits)
+    options = {"scale": 0.5, "zero_point": 1, "column_scale": torch.rand(num_values, generator=generator)}
+    with forced(isa):
+        assert torch.equal(spmm(graph, rows, **options), torch_spmm(graph, rows, **options))
+
+
+@pytest.mark.parametrize("isa", COMPILED)
+@pytest.mark.parametrize("num_values", [1, 3, 8, 9, 17, 33, 63])
+@pytest.mark.parametrize("with_exponents", [False, True])
+def test_short_rows_on_any_number_of_threads(isa, num_values, with_exponents):
+    generator, before = torch.Generator().manual_seed(0), torch.get_num_threads()
+    graph = random_graph(generator, 5000, 5000, 20_000, hub=True)  # most rows without edges, one longer than any lane
+    options = {"zero_point": 1}
+    if with_exponents:
+        options["exponents"] = torch.randint(0, 4, (5000,), generator=generator, dtype=torch.uint8)
+    try:
+        for bits in (1, 2, 4, 8):
+            rows = random_codes(generator, 5000, num_values, bits)
+            expected = torch_spmm(graph, rows, **options)
+            for threads in (1, 3):
+                torch.set_num_threads(threads)
+                with forced(isa):
+                    assert torch.equal(spmm(graph, rows, **options), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("isa", COMPILED)
 def test_thread_count_does_not_matter(isa):
     generator = torch.Generator().manual_seed(0)
     graph, rows = random_graph(generator, 3000, 3000, 40_000, hub=True), random_codes(generator, 3000, 64, 2)

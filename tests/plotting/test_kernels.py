@@ -43,7 +43,32 @@ def test_cost_takes_the_fastest_variant():
     assert axes.lines[1].get_ydata().tolist() == [1e-3, 1e-3]  # 1000 bytes at 1 GB/s
 
 
-@pytest.mark.parametrize("name", ["kernel_speedups", "inference_speedups", "similarity_recall"])
+def _sweep():
+    for bits, path, per_edge in ((32, "fp32", 1e-3), (2, PACKED, 1e-4), (2, "peer", 1e-9)):
+        for edges, width in ((1000, 8), (10_000, 8), (100_000, 8), (10_000, 16)):
+            ms = per_edge * edges * width / 8
+            yield _row(bits=bits, path=path, edges=edges, width=width, median_ms=ms, limit_gb_per_s=1.0)
+
+
+def test_scaling_shows_edges_and_widths_and_says_how_time_grows(monkeypatch):
+    monkeypatch.setattr(kernels, "bench_rows", lambda: pd.DataFrame([*_sweep(), _row()]))
+    drawing = kernels.kernel_scaling(pd.DataFrame())
+    left, right = drawing.axes
+    assert left.lines[0].get_xdata().tolist() == [1000, 10_000, 100_000]
+    assert left.lines[0].get_ydata().tolist() == pytest.approx([0.1, 1.0, 10.0])
+    assert right.lines[0].get_xdata().tolist() == [8, 16]
+    assert left.lines[1].get_ydata().tolist() == pytest.approx([1e-3] * 3)  # 1000 bytes at 1 GB/s
+    title = drawing.get_suptitle().replace("\n", " ")
+    assert "power 1.00 in INT2" in title and "at 100,000 edges it is 10.0 times" in title
+
+
+def test_scaling_needs_two_sizes_of_each(monkeypatch):
+    one = next(_sweep())
+    monkeypatch.setattr(kernels, "bench_rows", lambda: pd.DataFrame([one]))
+    assert kernels.kernel_scaling(pd.DataFrame()) is None
+
+
+@pytest.mark.parametrize("name", ["kernel_speedups", "kernel_scaling", "inference_speedups", "similarity_recall"])
 def test_figures_need_their_rows(name, monkeypatch):
     monkeypatch.setattr(kernels, "bench_rows", pd.DataFrame)
     assert getattr(kernels, name)(pd.DataFrame()) is None

@@ -3,10 +3,12 @@ namespace GNNQ_NAMESPACE {
 
 #include "common.h"
 #include "vectors.h"
+#include "lanes.h"
+#include "finish.h"
 #include "spmm_packed.h"
 #include "spmm_float.h"
 #include "linear.h"
-#include "lanes.h"
+#include "spmm_short.h"
 #include "propagate.h"
 #include "propagate_slices.h"
 #include "two_layer.h"
@@ -16,6 +18,7 @@ static int spmm(const gnnq_spmm_args* args) {
   if (a.fresh_out) ask_for_large_pages(a.out, a.num_rows * a.num_values * 4);
   if (a.node_scale || a.edge_weight) return spmm_float(a);
   if (edges_per_lane(a, 16) < 1 || (a.exponents && a.edge_codes)) return spmm_wide_terms(a);
+  if (short_rows(a)) return spmm_short(a);
   return spmm_packed<GNNQ_VECTOR>(a);
 }
 

@@ -14,6 +14,7 @@ struct Lanes {
   static inline void store(float* p, F x) { _mm512_storeu_ps(p, x); }
   static inline F load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
   static inline void store_first(float* p, F x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
+  static inline void stream(float* p, F x) { _mm512_stream_ps(p, x); }  // past the cache; aligned
   static inline bool finite(F x) {
     return _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(__builtin_inff()), _CMP_LT_OQ) == 0xffff;
   }
@@ -73,6 +74,7 @@ struct Lanes {
   static inline void store(float* p, F x) { _mm256_storeu_ps(p, x); }
   static inline F load_first(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
   static inline void store_first(float* p, F x, int n) { _mm256_maskstore_ps(p, first(n), x); }
+  static inline void stream(float* p, F x) { _mm256_stream_ps(p, x); }
   static inline bool finite(F x) {
     const F size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
     return _mm256_movemask_ps(_mm256_cmp_ps(size, _mm256_set1_ps(__builtin_inff()), _CMP_LT_OQ)) == 0xff;
@@ -137,6 +139,11 @@ struct Lanes {
   static inline void store_first(float* p, F x, int n) {
     for (int l = 0; l < n && l < 4; ++l) p[l] = x[l];
   }
+#if defined(__SSE2__)
+  static inline void stream(float* p, F x) { _mm_stream_ps(p, x); }
+#else
+  static inline void stream(float* p, F x) { store(p, x); }
+#endif
   static inline bool finite(F x) {
     bool all = true;
     for (int l = 0; l < 4; ++l) all = all && __builtin_fabsf(x[l]) < __builtin_inff();

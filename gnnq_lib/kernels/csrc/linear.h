@@ -1,11 +1,12 @@
 // Packed activations times packed weights. Weights are rewritten once per call, `Dot::kGroup` inputs of a column side by
-// side, as the dot-product instructions want them; activations are unpacked a few rows at a time. Sums are 32-bit.
+// side, as the dot-product instructions want them; activations are unpacked a few rows at a time. Sums are 32-bit, and a
+// tile of kLinearRows x kBlock vectors of them stays in registers over all inputs.
 //   sum_k (a - a_zero)(w - w_zero) = sum_k a * (w - off) + (off - w_zero) * sum_k a - a_zero * sum_k (w - w_zero)
 // Included inside an instruction set's namespace.
 
 #if defined(GNNQ_BUILD_AVX512)
 struct Dot {  // VNNI: 4 unsigned times 4 signed bytes per lane
-  static constexpr int kGroup = 4, kColumns = 16;
+  static constexpr int kGroup = 4, kColumns = 16, kBlock = 4;
   typedef int8_t Weight;
   typedef uint8_t Input;
   typedef __m512i Acc;
@@ -20,7 +21,7 @@ struct Dot {  // VNNI: 4 unsigned times 4 signed bytes per lane
 };
 #elif defined(GNNQ_BUILD_AVX2)
 struct Dot {  // 2 times 2 signed 16-bit numbers per lane
-  static constexpr int kGroup = 2, kColumns = 8;
+  static constexpr int kGroup = 2, kColumns = 8, kBlock = 2;
   typedef int16_t Weight;
   typedef int16_t Input;
   typedef __m256i Acc;
@@ -35,7 +36,7 @@ struct Dot {  // 2 times 2 signed 16-bit numbers per lane
 };
 #else
 struct Dot {
-  static constexpr int kGroup = 1, kColumns = 4;
+  static constexpr int kGroup = 1, kColumns = 4, kBlock = 2;
   typedef int32_t Weight;
   typedef int32_t Input;
   typedef int32_t Acc __attribute__((vector_size(16)));
@@ -50,17 +51,32 @@ struct Dot {
 };
 #endif
 
-// Codes of one packed row, one byte each. `codes` has room for a vector more than num_values.
-static inline void unpack_row(const uint8_t* packed, int64_t row_bytes, int bits, int64_t num_values, uint8_t* codes) {
+// Codes of packed rows of one width, one byte each.
+struct Unpacker {
   typedef GNNQ_VECTOR V;
-  const V::type mask = V::set16((uint16_t)(((1 << bits) - 1) * 0x0101));
-  for (int plane = 0; plane * row_bytes < num_values; ++plane) {
-    const V::Shift shift = V::make_shift<1>(plane, bits);
-    for (int64_t k = 0; k < row_bytes; k += V::kBytes) {
-      const V::type bytes = V::load_part(packed + k, (int)min64(V::kBytes, row_bytes - k));
-      V::store(codes + plane * row_bytes + k, V::and_(V::shr(bytes, shift), mask));
-    }
+  int64_t row_bytes;
+  int planes;  // that hold values
+  V::type mask;
+  V::Shift shift[8];
+
+  inline Unpacker(int bits, int64_t num_values) : row_bytes(packed_bytes(num_values, bits)) {
+    planes = (int)((num_values + row_bytes - 1) / row_bytes);
+    mask = V::set16((uint16_t)(((1 << bits) - 1) * 0x0101));
+    for (int plane = 0; plane < planes; ++plane) shift[plane] = V::make_shift<1>(plane, bits);
   }
+
+  // `codes` has room for a vector more than the values. Each plane writes over what the one before left behind its end.
+  inline void row(const uint8_t* packed, uint8_t* codes) const {
+    for (int plane = 0; plane < planes; ++plane)
+      for (int64_t k = 0; k < row_bytes; k += V::kBytes) {
+        const V::type bytes = V::load_part(packed + k, (int)min64(V::kBytes, row_bytes - k));
+        V::store(codes + plane * row_bytes + k, V::and_(V::shr(bytes, shift[plane]), mask));
+      }
+  }
+};
+
+static inline void unpack_row(const uint8_t* packed, int64_t, int bits, int64_t num_values, uint8_t* codes) {
+  Unpacker(bits, num_values).row(packed, codes);
 }
 
 struct LinearPlan {
@@ -71,55 +87,84 @@ struct LinearPlan {
   int32_t offset;
 };
 
-static void prepare_weights(const LinearPlan& plan, uint8_t* codes) {
+// kGroup rows of weights side by side; `codes` holds that many rows, `stride` apart.
+static void prepare_weights(const LinearPlan& plan, uint8_t* codes, int64_t stride) {
   const gnnq_linear_args& a = *plan.a;
-  const int64_t row_bytes = packed_bytes(a.num_values, a.w_bits);
-  for (int64_t k = 0; k < a.inner; ++k) {
-    unpack_row(a.w_packed + k * row_bytes, row_bytes, a.w_bits, a.num_values, codes);
-    Dot::Weight* to = plan.weights + k / Dot::kGroup * plan.columns * Dot::kGroup + k % Dot::kGroup;
-    for (int64_t c = 0; c < a.num_values; ++c) {
-      to[c * Dot::kGroup] = (Dot::Weight)(codes[c] - plan.offset);
-      plan.column_sums[c] += codes[c] - a.w_zero;
-    }
+  const Unpacker unpacker(a.w_bits, a.num_values);
+  for (int64_t k = 0; k < a.inner; k += Dot::kGroup) {
+    const int rows = (int)min64(Dot::kGroup, a.inner - k);
+    for (int r = 0; r < rows; ++r) unpacker.row(a.w_packed + (k + r) * unpacker.row_bytes, codes + r * stride);
+    for (int r = rows; r < Dot::kGroup; ++r) memset(codes + r * stride, plan.offset, stride);  // weights of 0
+    Dot::Weight* to = plan.weights + k * plan.columns;
+    for (int64_t c = 0; c < a.num_values; ++c)
+      for (int r = 0; r < Dot::kGroup; ++r) to[c * Dot::kGroup + r] = (Dot::Weight)(codes[r * stride + c] - plan.offset);
+    for (int r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < a.num_values; ++c) plan.column_sums[c] += codes[r * stride + c] - a.w_zero;
   }
 }
 
 static constexpr int kLinearRows = 4;
 
-// kLinearRows rows times all columns, into sums[kLinearRows][columns].
+// kLinearRows rows times NB vectors of columns, into sums[kLinearRows][columns].
+template <int NB>
+static inline GNNQ_INLINE void multiply_tile(const LinearPlan& plan, const Dot::Input* inputs, int64_t column, int32_t* sums) {
+  Dot::Acc acc[kLinearRows][NB];
+  for (int r = 0; r < kLinearRows; ++r)
+    for (int b = 0; b < NB; ++b) acc[r][b] = Dot::zero();
+  const Dot::Weight* weights = plan.weights + column * Dot::kGroup;
+  for (int64_t g = 0; g < plan.groups; ++g, weights += plan.columns * Dot::kGroup)
+    for (int r = 0; r < kLinearRows; ++r)
+      for (int b = 0; b < NB; ++b)
+        acc[r][b] = Dot::dot(acc[r][b], inputs + r * plan.inputs + g * Dot::kGroup, weights + b * Dot::kColumns * Dot::kGroup);
+  for (int r = 0; r < kLinearRows; ++r)
+    for (int b = 0; b < NB; ++b) Dot::store(sums + r * plan.columns + column + b * Dot::kColumns, acc[r][b]);
+}
+
 static inline void multiply_rows(const LinearPlan& plan, const Dot::Input* inputs, int32_t* sums) {
-  for (int64_t c = 0; c < plan.columns; c += Dot::kColumns) {
-    Dot::Acc acc[kLinearRows];
-    for (int r = 0; r < kLinearRows; ++r) acc[r] = Dot::zero();
-    const Dot::Weight* weights = plan.weights + c * Dot::kGroup;
-    for (int64_t g = 0; g < plan.groups; ++g, weights += plan.columns * Dot::kGroup)
-      for (int r = 0; r < kLinearRows; ++r) acc[r] = Dot::dot(acc[r], inputs + r * plan.inputs + g * Dot::kGroup, weights);
-    for (int r = 0; r < kLinearRows; ++r) Dot::store(sums + r * plan.columns + c, acc[r]);
+  int64_t c = 0;
+  for (; c + Dot::kBlock * Dot::kColumns <= plan.columns; c += Dot::kBlock * Dot::kColumns)
+    multiply_tile<Dot::kBlock>(plan, inputs, c, sums);
+  for (; c < plan.columns; c += Dot::kColumns) multiply_tile<1>(plan, inputs, c, sums);
+}
+
+// What the offset of the weights and the zero points add to the products of one row; often nothing.
+static inline void add_zero_points(const LinearPlan& plan, const Dot::Input* inputs, int32_t zero, int32_t* row) {
+  const gnnq_linear_args& a = *plan.a;
+  int32_t of_row = 0;
+  if (plan.offset != a.w_zero) {
+    for (int64_t k = 0; k < a.inner; ++k) of_row += inputs[k];
+    of_row *= plan.offset - a.w_zero;
+  }
+  if (!of_row && !zero) return;
+  for (int64_t c = 0; c < a.num_values; ++c) row[c] += of_row - zero * plan.column_sums[c];
+}
+
+static inline void unpack_inputs(const Unpacker& unpacker, const uint8_t* packed, int64_t inner, uint8_t* codes,
+                                 Dot::Input* inputs) {
+  if constexpr (sizeof(Dot::Input) == 1) {
+    unpacker.row(packed, (uint8_t*)inputs);  // what runs over is written again with the next row, or meets weights of 0
+  } else {
+    unpacker.row(packed, codes);
+    for (int64_t k = 0; k < inner; ++k) inputs[k] = (Dot::Input)codes[k];
   }
 }
 
 static void linear_rows(const LinearPlan& plan, int64_t first, int64_t end, Dot::Input* inputs, int32_t* sums,
                         uint8_t* codes) {
   const gnnq_linear_args& a = *plan.a;
-  const int64_t row_bytes = packed_bytes(a.inner, a.a_bits);
+  const Unpacker unpacker(a.a_bits, a.inner);
   for (int64_t i0 = first; i0 < end; i0 += kLinearRows) {
     const int64_t rows = min64(kLinearRows, end - i0);
-    for (int64_t r = 0; r < rows; ++r) {
-      unpack_row(a.a_packed + (i0 + r) * row_bytes, row_bytes, a.a_bits, a.inner, codes);
-      for (int64_t k = 0; k < a.inner; ++k) inputs[r * plan.inputs + k] = (Dot::Input)codes[k];
-    }
+    for (int64_t r = 0; r < rows; ++r)
+      unpack_inputs(unpacker, a.a_packed + (i0 + r) * unpacker.row_bytes, a.inner, codes, inputs + r * plan.inputs);
     multiply_rows(plan, inputs, sums);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t i = i0 + r;
-      int32_t input_sum = 0;
-      for (int64_t k = 0; k < a.inner; ++k) input_sum += inputs[r * plan.inputs + k];
-      const int32_t zero = a.a_node_zero ? a.a_node_zero[i] : a.a_zero;
       int32_t* row = sums + r * plan.columns;
-      for (int64_t c = 0; c < a.num_values; ++c)
-        row[c] += (plan.offset - a.w_zero) * input_sum - zero * plan.column_sums[c];
-      const RowOut out = {(uint8_t*)a.out + i * a.num_values * 4, a.column_scale, a.bias,
-                          row_factor(a.scale, a.row_scale, i), 0, a.float_out != 0, false};
-      finish(out, row, 0, a.num_values);
+      add_zero_points(plan, inputs + r * plan.inputs, a.a_node_zero ? a.a_node_zero[i] : a.a_zero, row);
+      const RowOut out = {(float*)a.out + i * a.num_values, a.column_scale, a.bias, row_factor(a.scale, a.row_scale, i),
+                          0, a.float_out != 0, false};
+      finish(out, (const uint32_t*)row, 0, a.num_values);
     }
   }
 }
@@ -135,13 +180,14 @@ static int linear(const gnnq_linear_args* args) {
   plan.inputs = plan.groups * Dot::kGroup;
   plan.weights = (Dot::Weight*)make_buffer(plan.groups * plan.columns * Dot::kGroup * (int64_t)sizeof(Dot::Weight));
   plan.column_sums = (int32_t*)make_buffer(plan.columns * 4);
-  uint8_t* codes = (uint8_t*)make_buffer(a.num_values + 64);
+  const int64_t stride = a.num_values + 64;
+  uint8_t* codes = (uint8_t*)make_buffer(Dot::kGroup * stride);
   bool done = plan.weights && plan.column_sums && codes;
   if (done) {
-    prepare_weights(plan, codes);
+    prepare_weights(plan, codes, stride);
     const int threads = useful_threads(a.num_threads, a.num_rows * a.inner * a.num_values / 8);
     const int64_t blocks = threads == 1 ? 1 : threads * 8;
-    const int64_t inputs_bytes = (kLinearRows * plan.inputs * (int64_t)sizeof(Dot::Input) + 63) / 64 * 64;
+    const int64_t inputs_bytes = (kLinearRows * plan.inputs * (int64_t)sizeof(Dot::Input) + 127) / 64 * 64;
     const int64_t block_rows = (a.num_rows + blocks - 1) / blocks;
     const int64_t sums_bytes = (kLinearRows * plan.columns * 4 + 63) / 64 * 64;
     done = run_blocks(blocks, threads, inputs_bytes + sums_bytes + a.inner + 64, [&](int64_t b, void* scratch) {

@@ -17,6 +17,21 @@ static inline void add_lanes(int32_t* sums, const T* lanes, int64_t n) {
   for (int64_t k = 0; k < n; ++k) sums[k] += lanes[k];
 }
 
+// What the zero points of row's edges add up to: sum of edge_code * (zero << exponent).
+template <bool EXP, bool CODE>
+static inline int32_t zero_sum_of(const gnnq_spmm_args& a, int64_t e0, int64_t e1) {
+  if (!a.node_zero && a.zero_point == 0) return 0;
+  if (!a.node_zero && !EXP && !CODE) return (int32_t)(a.zero_point * (e1 - e0));
+  int32_t sum = 0;
+  for (int64_t e = e0; e < e1; ++e) {
+    int32_t zero = a.node_zero ? a.node_zero[a.col[e]] : a.zero_point;
+    if constexpr (EXP) zero <<= a.exponents[a.col[e]];
+    if constexpr (CODE) zero *= a.edge_codes[e];
+    sum += zero;
+  }
+  return sum;
+}
+
 // V vector; LANE 8 or 16 bits; R copies of a row in a vector; S steps (vectors of lanes per vector of bytes);
 // NC vectors of bytes at a time; EXP per-node exponents; CODE integer edge weights.
 template <class V, int LANE, int R, int S, int NC, bool EXP, bool CODE>
@@ -28,11 +43,16 @@ struct PackedRows {
   // Hands the lanes of each plane to `use(lanes, first value, count)`. FULL: every vector holds kLanes values of a row.
   template <bool FULL, class Use>
   static inline __attribute__((always_inline)) void each_plane(const PackedCall& c, Vec (&acc)[NC][S], int64_t byte0, const Use& use) {
-    alignas(64) uint8_t store[V::kBytes];
+    alignas(64) uint8_t store[V::kBytes + 32];  // finishing reads whole vectors of lanes
     for (int s = 0; s < S; ++s)
       for (int chunk = 0; chunk < NC; ++chunk) {
         V::store(store, acc[chunk][s]);
         const int64_t byte = byte0 + chunk * kLoad;
+        if constexpr (FULL && R > 1) {  // the copies' lanes follow each other
+          if constexpr (LANE == 8) use((const uint8_t*)store, s * R * c.row_bytes, R * kLanes);
+          else use((const uint16_t*)store, s * R * c.row_bytes, R * kLanes);
+          continue;
+        }
         for (int r = 0; r < R; ++r) {
           const int64_t first = (s * R + r) * c.row_bytes + byte;
           const int64_t n = FULL ? kLanes : min64(min64(kLanes, c.row_bytes - byte), c.a->num_values - first);
@@ -119,55 +139,55 @@ struct PackedRows {
       for (int s = 0; s < S; ++s) acc[chunk][s] = V::zero();
   }
 
+  static inline void part_widths(const PackedCall& c, int64_t byte0, int (&part)[NC]) {
+    for (int chunk = 0; chunk < NC; ++chunk) part[chunk] = (int)max64(0, min64(kLoad, c.row_bytes - byte0 - chunk * kLoad));
+  }
+
+  // A row that fits the lanes and fills its vectors: from lanes to results, without a detour over 32-bit sums.
+  static inline GNNQ_INLINE void whole_row(const PackedCall& c, int64_t e0, int64_t e1, const RowOut& out,
+                                           const typename V::Shift (&shift)[S]) {
+    int part[NC];
+    for (int chunk = 0; chunk < NC; ++chunk) part[chunk] = kLoad;
+    int64_t byte0 = 0;
+    do {
+      Vec acc[NC][S];
+      clear(acc);
+      add_edges(c, e0, e1, byte0, acc, shift, part);
+      each_plane<true>(c, acc, byte0, [&](auto* lanes, int64_t first, int64_t n) { finish(out, lanes, first, n); });
+      byte0 += NC * kLoad;
+    } while (R == 1 && byte0 < c.row_bytes);  // copies fit one vector
+  }
+
+  static __attribute__((noinline)) void any_row(const PackedCall& c, int64_t e0, int64_t e1, const RowOut& out,
+                                                const typename V::Shift (&shift)[S], int32_t* sums) {
+    memset(sums, 0, c.a->num_values * 4);
+    for (int64_t byte0 = 0; byte0 < c.row_bytes; byte0 += NC * kLoad) {
+      int part[NC];
+      part_widths(c, byte0, part);
+      for (int64_t e = e0; e < e1; e += c.flush) {
+        Vec acc[NC][S];
+        clear(acc);
+        add_edges(c, e, min64(e1, e + c.flush), byte0, acc, shift, part);
+        each_plane<false>(c, acc, byte0, [&](auto* lanes, int64_t first, int64_t n) { add_lanes(sums + first, lanes, n); });
+      }
+    }
+    finish(out, (const uint32_t*)sums, 0, c.a->num_values);
+  }
+
   static void rows(const PackedCall& c, int64_t first_row, int64_t end_row, int32_t* sums) {
     const gnnq_spmm_args& a = *c.a;
     typename V::Shift shift[S];
     for (int s = 0; s < S; ++s) shift[s] = V::template make_shift<R>(s, a.bits);
     const bool full = c.row_bytes % (NC * kLoad) == 0 && c.row_bytes * c.planes == a.num_values;
-    const int64_t out_width = a.num_values * 4;
-    const bool streaming = can_stream(a.out, a.num_rows, a.num_values, c.row_bytes);
+    const bool streaming = can_stream(a, R > 1 && full ? V::kBytes : c.row_bytes);
     for (int64_t position = first_row; position < end_row; ++position) {
       const int64_t i = a.order ? a.order[position] : position;
       const int64_t e0 = a.row_ptr[position], e1 = a.row_ptr[position + 1];
-      const RowOut out = {(uint8_t*)a.out + i * out_width, a.column_scale, a.bias, row_factor(a.scale, a.row_scale, i),
-                          zero_sum_of(a, e0, e1), a.float_out != 0, streaming};
-      const bool direct = full && e1 - e0 <= c.flush;  // no detour over 32-bit sums
-      if (!direct) memset(sums, 0, a.num_values * 4);
-      for (int64_t byte0 = 0; byte0 < c.row_bytes; byte0 += NC * kLoad) {
-        int part[NC];
-        for (int chunk = 0; chunk < NC; ++chunk) part[chunk] = (int)max64(0, min64(kLoad, c.row_bytes - byte0 - chunk * kLoad));
-        int64_t e = e0;
-        do {
-          Vec acc[NC][S];
-          clear(acc);
-          const int64_t stop = min64(e1, e + c.flush);
-          add_edges(c, e, stop, byte0, acc, shift, part);
-          e = stop;
-          if (direct) {
-            each_plane<true>(c, acc, byte0, [&](auto* lanes, int64_t first, int64_t n) { finish(out, lanes, first, n); });
-            continue;
-          }
-          const auto to_sums = [&](auto* lanes, int64_t first, int64_t n) { add_lanes(sums + first, lanes, n); };
-          if (full) each_plane<true>(c, acc, byte0, to_sums);
-          else each_plane<false>(c, acc, byte0, to_sums);
-        } while (e < e1);
-      }
-      if (!direct) finish(out, sums, 0, a.num_values);
+      const RowOut out = {(float*)a.out + i * a.num_values, a.column_scale, a.bias, row_factor(a.scale, a.row_scale, i),
+                          zero_sum_of<EXP, CODE>(a, e0, e1), a.float_out != 0, streaming};
+      if (full && e1 - e0 <= c.flush) whole_row(c, e0, e1, out, shift);
+      else any_row(c, e0, e1, out, shift, sums);
     }
-  }
-
-  // What the zero points of row's edges add up to: sum of edge_code * (zero << exponent).
-  static inline int32_t zero_sum_of(const gnnq_spmm_args& a, int64_t e0, int64_t e1) {
-    if (!a.node_zero && a.zero_point == 0) return 0;
-    if (!a.node_zero && !EXP && !CODE) return (int32_t)(a.zero_point * (e1 - e0));
-    int32_t sum = 0;
-    for (int64_t e = e0; e < e1; ++e) {
-      int32_t zero = a.node_zero ? a.node_zero[a.col[e]] : a.zero_point;
-      if constexpr (EXP) zero <<= a.exponents[a.col[e]];
-      if constexpr (CODE) zero *= a.edge_codes[e];
-      sum += zero;
-    }
-    return sum;
   }
 };
 
@@ -203,12 +223,20 @@ static PackedRowsFn choose_packed(const PackedCall& c, bool exponents, bool code
       if (c.planes == 4) return packed_variant<V, LANE, 4, 1, 1>(exponents, codes);
       if (c.planes == 8) return packed_variant<V, LANE, 4, 2, 1>(exponents, codes);
     }
+    if constexpr (LANE == 8 && V::kBytes == 64)
+      if (c.row_bytes * 8 == kLoad && c.planes == 8) return packed_variant<V, LANE, 8, 1, 1>(exponents, codes);
   }
   const int64_t chunks = (c.row_bytes + kLoad - 1) / kLoad;
   if (c.planes == 1) return packed_chunks<V, LANE, 1>(chunks, exponents, codes);
   if (c.planes == 2) return packed_chunks<V, LANE, 2>(chunks, exponents, codes);
   if (c.planes == 4) return packed_chunks<V, LANE, 4>(chunks, exponents, codes);
   return packed_chunks<V, LANE, 8>(chunks, exponents, codes);
+}
+
+// Whether a vector of bytes holds several copies of a row, one per plane, so that one shift unpacks the whole row.
+template <class V>
+static inline bool has_copies(const gnnq_spmm_args& a, int64_t row_bytes) {
+  return V::kCopies && !a.exponents && row_bytes * (8 / a.bits) == V::kBytes;
 }
 
 // Edges whose terms cannot overflow one unsigned lane.
@@ -260,7 +288,7 @@ static int spmm_wide_terms(const gnnq_spmm_args& a) {
       }
       const RowOut out = {(uint8_t*)a.out + i * a.num_values * 4, a.column_scale, a.bias,
                           row_factor(a.scale, a.row_scale, i), 0, a.float_out != 0, false};
-      finish(out, sums, 0, a.num_values);
+      finish(out, (const uint32_t*)sums, 0, a.num_values);
     }
   }) ? GNNQ_OK : GNNQ_NO_MEMORY;
 }

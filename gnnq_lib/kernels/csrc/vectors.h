@@ -27,6 +27,13 @@ struct VecPlain {
   template <int R> static inline type widen_copies(const uint8_t* p, int n) { return widen_part(p, n); }
   static inline type set16(uint16_t x) { return (type)(halves{x, x, x, x, x, x, x, x}); }
   static inline type and_(type a, type b) { return a & b; }
+  static inline type or_(type a, type b) { return a | b; }
+  static inline type shr16(type a, int n) { return (type)((halves)a >> (uint16_t)n); }
+  static inline type pick(const uint8_t* sixteen, const uint8_t* index) {  // byte index[k], 0 where that is 0x80
+    bytes v;
+    for (int k = 0; k < 16; ++k) v[k] = index[k] & 0x80 ? 0 : sixteen[index[k] & 15];
+    return (type)v;
+  }
   static inline type add8(type a, type b) { return (type)((bytes)a + (bytes)b); }
   static inline type add16(type a, type b) { return (type)((halves)a + (halves)b); }
   static inline type mul16(type a, type b) { return (type)((halves)a * (halves)b); }
@@ -82,6 +89,12 @@ struct VecAvx2 {
   }
   static inline type set16(uint16_t x) { return _mm256_set1_epi16((short)x); }
   static inline type and_(type a, type b) { return _mm256_and_si256(a, b); }
+  static inline type or_(type a, type b) { return _mm256_or_si256(a, b); }
+  static inline type shr16(type a, int n) { return _mm256_srl_epi16(a, _mm_cvtsi32_si128(n)); }
+  static inline type pick(const uint8_t* sixteen, const uint8_t* index) {
+    const __m256i row = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)sixteen));
+    return _mm256_shuffle_epi8(row, _mm256_loadu_si256((const __m256i*)index));
+  }
   static inline type add8(type a, type b) { return _mm256_add_epi8(a, b); }
   static inline type add16(type a, type b) { return _mm256_add_epi16(a, b); }
   static inline type mul16(type a, type b) { return _mm256_mullo_epi16(a, b); }
@@ -114,7 +127,10 @@ struct VecAvx512 {
   template <int R> static inline type load_copies(const uint8_t* p, int n) {
     if constexpr (R == 1) return load_part(p, n);
     if constexpr (R == 2) return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)p));
-    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)p));
+    if constexpr (R == 4) return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)p));
+    int64_t eight;
+    __builtin_memcpy(&eight, p, 8);
+    return _mm512_set1_epi64(eight);
   }
   template <int R> static inline type widen_copies(const uint8_t* p, int n) {
     if constexpr (R == 1) return widen_part(p, n);
@@ -122,6 +138,12 @@ struct VecAvx512 {
   }
   static inline type set16(uint16_t x) { return _mm512_set1_epi16((short)x); }
   static inline type and_(type a, type b) { return _mm512_and_si512(a, b); }
+  static inline type or_(type a, type b) { return _mm512_or_si512(a, b); }
+  static inline type shr16(type a, int n) { return _mm512_srl_epi16(a, _mm_cvtsi32_si128(n)); }
+  static inline type pick(const uint8_t* sixteen, const uint8_t* index) {
+    const __m512i row = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)sixteen));
+    return _mm512_shuffle_epi8(row, _mm512_loadu_si512(index));
+  }
   static inline type add8(type a, type b) { return _mm512_add_epi8(a, b); }
   static inline type add16(type a, type b) { return _mm512_add_epi16(a, b); }
   static inline type mul16(type a, type b) { return _mm512_mullo_epi16(a, b); }
