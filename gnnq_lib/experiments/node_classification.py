@@ -20,6 +20,7 @@ from gnnq_lib.models.decoupled import needs_recompute
 from gnnq_lib.models.deep import DEEP_MODELS, deep_recipe, make_deep_model
 from gnnq_lib.propagation import Appnp, Emp, MessagePlacement, Norm, Scheme, Smp
 
+WITH_RANGES = ("qlr", "bt", "bt_star")
 DECOUPLED = ("smp", "emp", "emp_released", "appnp", "mlp")
 ModelName = Literal[
     "smp", "emp", "emp_released", "appnp", "mlp", "gcn", "sgc", "gcnii", "dagnn", "pairnorm", "dropedge"
@@ -49,7 +50,8 @@ class Config(ExperimentConfig):
         epochs, lr, weight_decay, second_weight_decay, quantizer_lr, step_lr, schedule, distillation: see
             `TrainingOptions`;
             None takes the recipe's value for this data set and start.
-        stages, placement, calibration, dropout_first, as_released, exponent_bits, ratio: see `ModelOptions`.
+        stages, placement, calibration, dropout_first, as_released, exponent_bits, ratio, shared_ranges: see
+            `ModelOptions`; ranges are shared by the methods with a range factor (qlr, bt, bt_star) only.
         multiplier, threshold, gap_term, non_negative, detach_change: see `Smp`.
         lambda1, lambda2, norm: see `Emp`.
 
@@ -84,6 +86,7 @@ class Config(ExperimentConfig):
     as_released: bool = False
     exponent_bits: int | None = Field(default=None, ge=0, le=3)
     ratio: float | None = Field(default=None, gt=0, le=1)
+    shared_ranges: bool = False
     multiplier: bool = False
     threshold: float = 0.1
     gap_term: bool = False
@@ -102,6 +105,15 @@ class Config(ExperimentConfig):
         if info.data.get("model") in DEEP_MODELS and info.data.get("method") != "fp32" and bits != 32:
             raise ValueError(f"model {info.data['model']!r} is a full-precision baseline; give 32 or method='fp32'")
         return bits
+
+    @field_validator("shared_ranges")
+    @classmethod
+    def _shared_ranges(cls, shared: bool, info: ValidationInfo) -> bool:
+        if shared and (info.data.get("method") not in WITH_RANGES or info.data.get("bits") == 32):
+            raise ValueError(f"only {', '.join(WITH_RANGES)} have range factors to share")
+        if shared and info.data.get("model") in DEEP_MODELS:
+            raise ValueError(f"only {', '.join(DECOUPLED)} have a propagation whose layers could share them")
+        return shared
 
     @property
     def low_bit(self) -> bool:
@@ -171,6 +183,7 @@ def build_model(config: Config, graph: Graph) -> nn.Module:
         calibration=config.calibration,
         exponent_bits=config.exponent_bits,
         ratio=config.ratio,
+        shared_ranges=config.shared_ranges,
         recompute=needs_recompute(data.num_nodes, data.num_classes, num_layers),
     )
     return DecoupledClassifier(data.num_features, data.num_classes, graph.operator, options)

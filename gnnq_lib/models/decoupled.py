@@ -43,6 +43,8 @@ class ModelOptions:
         dropout_first: dropout before the input quantizers, as released; else after them, so that training and
             evaluation quantize tensors of the same scale.
         as_released, calibration, exponent_bits, ratio: see `MethodOptions`.
+        shared_ranges: one range factor per stage for all layers and both propagations, as released; see
+            `PropagationQuantizers.share_ranges`.
         recompute: recompute layers in the backward pass, for large graphs.
 
     Example:
@@ -63,6 +65,7 @@ class ModelOptions:
     calibration: str = "evaluation"
     exponent_bits: int | None = None
     ratio: float = 0.6
+    shared_ranges: bool = False
     recompute: bool = False
 
 
@@ -108,6 +111,8 @@ class DecoupledClassifier(nn.Module):
         self.hidden_quantizer = rules.hidden_quantizer()
         with_gap = isinstance(options.scheme, Smp) and options.scheme.use_multiplier
         self.propagation = PropagationQuantizers(rules.propagation_quantizer, options.num_layers, with_gap)
+        if options.shared_ranges:
+            self.propagation.share_ranges()
         self.embedding_quantizer = rules.embedding_quantizer()
         self._low_bit_inputs: tuple[FeatureMatrix, LowBitFeatures] | None = None
 

@@ -8,10 +8,12 @@ import torch
 from gnnq_lib.datasets import csbm_graph, random_split, write_example_folder
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments import node_classification as nc
-from gnnq_lib.experiments.config import make_config
+from gnnq_lib.experiments.config import config_key, make_config
 from gnnq_lib.experiments.node_classification import Config, build_model, fit, load_graph, resolve, run_one
+from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.experiments.training import Graph, evaluate
 from gnnq_lib.models.deep import DEEP_MODELS
+from gnnq_lib.paths import project_root
 from gnnq_lib.propagation import Appnp, Emp, Smp
 
 FP32 = {"method": "fp32", "bits": 32}
@@ -184,3 +186,30 @@ def test_measurements_of_a_deep_baseline():
     rows = rows_of(model="gcn", **FP32)
     assert rows["test_accuracy"].bits_per_value == 32
     assert rows["model_bytes"].value == 4 * (64 * 8 + 8 + 8 * 4 + 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"method": "node_pow2"}, "setting shared_ranges is True: only qlr, bt, bt_star have range factors to share"),
+        ({"method": "qlr", "bits": 32}, "only qlr, bt, bt_star have range factors"),
+        ({"method": "fp32", "bits": 32, "model": "gcn"}, "only qlr, bt, bt_star have range factors"),
+    ],
+    ids=["ours", "32 bits", "full precision"],
+)
+def test_shared_ranges_are_refused_where_there_are_none(values, message):
+    with pytest.raises(InputError, match=message):
+        config(shared_ranges=True, **values)
+
+
+def test_shared_ranges_change_a_run_and_its_key(graph):
+    own, shared = (config(method="qlr", start="scratch", multiplier=True, shared_ranges=s) for s in (False, True))
+    assert config_key(own) != config_key(shared)
+    assert fit(own, graph)[1].loss != fit(shared, graph)[1].loss
+
+
+def test_stored_runs_keep_their_key():
+    """A setting that came later may not make anyone compute stored results anew."""
+    stored = ResultsStore(project_root() / "data" / "results" / "methods_cora_scratch.csv").configs()
+    assert stored and all("shared_ranges" not in values for values in stored.values())
+    assert all(config_key(make_config(Config, values)) == key for key, values in stored.items())
