@@ -34,6 +34,7 @@ TABLES = Path(__file__).parent / "yaml"
 RUNNERS = {
     "node_classification": "gnnq_lib.experiments.node_classification",
     "error_growth": "gnnq_lib.experiments.error_growth",
+    "energy": "gnnq_lib.experiments.energy",
     "recommendation": "gnnq_lib.experiments.recommendation",
     "packed_models": "gnnq_lib.deployment.table",
 }
