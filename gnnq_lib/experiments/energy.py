@@ -3,7 +3,7 @@
 Two measures of every layer's embeddings (see `propagation.smoothness`): the Dirichlet energy trace(H^T L H) / |H|^2 and
 the mean average distance. Models that propagate class scores are measured on rows without their mean: adding the same
 number to all classes of a node changes nothing, and low-bit scores are kept up to it. A GCN's hidden rows stay as they
-are; its last layer holds class scores.
+are; its last layer holds class scores, so the last but one is reported, too.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Config(ExperimentConfig):
 
 
 def run_one(config: Config) -> list[Measurement]:
-    """Energy and distance after 0 (what is propagated), 1, 2, 4, ... layers, and the test accuracy.
+    """Energy and distance after 0 (what is propagated), 1, 2, 4, ... and all layers, and the test accuracy.
 
     Example:
         >>> settings = {"experiment": "t", "dataset": "csbm", "split": "random", "num_layers": 2, "epochs": 2}
@@ -73,9 +73,10 @@ def run_one(config: Config) -> list[Measurement]:
     with torch.no_grad():
         model.eval()(graph.features, graph.operator, kept)
     layers = range(config.num_layers + 1)[-len(kept.embeddings) :]  # a GCN propagates nothing before its first layer
+    reported = {*REPORTED_LAYERS, config.num_layers, *([] if 0 in layers else [config.num_layers - 1])}
     rows = []
     for layer, embedding in zip(layers, kept.embeddings, strict=True):
-        if layer not in (*REPORTED_LAYERS, config.num_layers):
+        if layer not in reported:
             continue
         if isinstance(model, DecoupledClassifier):
             embedding = embedding - embedding.mean(dim=1, keepdim=True)
