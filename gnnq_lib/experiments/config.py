@@ -14,6 +14,9 @@ from gnnq_lib.naming import nearest
 
 Config = TypeVar("Config", bound="ExperimentConfig")
 
+ADDED_SETTINGS: dict[str, Any] = {"shared_ranges": False}
+"""Settings younger than stored results -> what runs without them did; at that value they are left out of the key."""
+
 
 class ExperimentConfig(BaseModel):
     """What every experiment has; subclasses add their own fields. Immutable; build it with `make_config`.
@@ -68,6 +71,8 @@ def make_config(kind: type[Config], values: Mapping[str, Any]) -> Config:
 def config_key(config: ExperimentConfig) -> str:
     """Twelve hexadecimal digits that stand for the full config: the same settings, the same key.
 
+    A setting of `ADDED_SETTINGS` at its old value does not count, so that runs stored before it keep their key.
+
     Example:
         >>> a = make_config(ExperimentConfig, {"experiment": "t"})
         >>> config_key(a) == config_key(make_config(ExperimentConfig, {"experiment": "t", "seed": 0}))
@@ -75,5 +80,7 @@ def config_key(config: ExperimentConfig) -> str:
         >>> config_key(a) == config_key(make_config(ExperimentConfig, {"experiment": "t", "seed": 1}))
         False
     """
-    text = json.dumps([type(config).__name__, config.model_dump(mode="json")], sort_keys=True)
+    values = config.model_dump(mode="json")
+    values = {name: v for name, v in values.items() if name not in ADDED_SETTINGS or v != ADDED_SETTINGS[name]}
+    text = json.dumps([type(config).__name__, values], sort_keys=True)
     return sha256_bytes(text.encode())[:12]

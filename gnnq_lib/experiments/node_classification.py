@@ -15,11 +15,13 @@ from gnnq_lib.experiments.config import ExperimentConfig, make_config
 from gnnq_lib.experiments.seeding import seed_everything
 from gnnq_lib.experiments.store import Measurement
 from gnnq_lib.experiments.training import Graph, History, TrainingOptions, evaluate, start_from, train
-from gnnq_lib.models import STAGES, DecoupledClassifier, Method, ModelOptions
+from gnnq_lib.models import STAGES, DecoupledClassifier, Method, MethodOptions, ModelOptions
 from gnnq_lib.models.decoupled import needs_recompute
 from gnnq_lib.models.deep import DEEP_MODELS, deep_recipe, make_deep_model
+from gnnq_lib.models.stages import StagedModel
 from gnnq_lib.propagation import Appnp, Emp, MessagePlacement, Norm, Scheme, Smp
 
+WITH_RANGES = ("qlr", "bt", "bt_star")
 DECOUPLED = ("smp", "emp", "emp_released", "appnp", "mlp")
 ModelName = Literal[
     "smp", "emp", "emp_released", "appnp", "mlp", "gcn", "sgc", "gcnii", "dagnn", "pairnorm", "dropedge"
@@ -42,14 +44,15 @@ class Config(ExperimentConfig):
 
     Attributes:
         dataset, split, split_seed: see `load_dataset`; a folder path is accepted as data set (see `load_folder`).
-        model: propagation scheme or deep baseline; the latter in full precision only.
+        model: propagation scheme or deep baseline.
         method, bits: see `models.methods`; bits is 32 for fp32.
         start: "fp32" starts from a full-precision model and distils from it; "scratch" trains as in the paper.
         num_layers, hidden, dropout: architecture.
         epochs, lr, weight_decay, second_weight_decay, quantizer_lr, step_lr, schedule, distillation: see
             `TrainingOptions`;
             None takes the recipe's value for this data set and start.
-        stages, placement, calibration, dropout_first, as_released, exponent_bits, ratio: see `ModelOptions`.
+        stages, placement, calibration, dropout_first, as_released, exponent_bits, ratio, shared_ranges: see
+            `ModelOptions`; ranges are shared by the methods with a range factor (qlr, bt, bt_star) only.
         multiplier, threshold, gap_term, non_negative, detach_change: see `Smp`.
         lambda1, lambda2, norm: see `Emp`.
 
@@ -84,6 +87,7 @@ class Config(ExperimentConfig):
     as_released: bool = False
     exponent_bits: int | None = Field(default=None, ge=0, le=3)
     ratio: float | None = Field(default=None, gt=0, le=1)
+    shared_ranges: bool = False
     multiplier: bool = False
     threshold: float = 0.1
     gap_term: bool = False
@@ -99,9 +103,27 @@ class Config(ExperimentConfig):
     def _bits(cls, bits: int, info: ValidationInfo) -> int:
         if bits != 32 and not 2 <= bits <= 8:
             raise ValueError("2 to 8, or 32 for full precision, are accepted")
-        if info.data.get("model") in DEEP_MODELS and info.data.get("method") != "fp32" and bits != 32:
-            raise ValueError(f"model {info.data['model']!r} is a full-precision baseline; give 32 or method='fp32'")
         return bits
+
+    @field_validator("placement", "dropout_first")
+    @classmethod
+    def _as_in_deep_models(cls, value: str | bool, info: ValidationInfo) -> str | bool:
+        low_bit = info.data.get("method") != "fp32" and info.data.get("bits") != 32
+        if low_bit and info.data.get("model") in DEEP_MODELS and value in ("edge", True):
+            raise ValueError(
+                f"model {info.data['model']!r} quantizes messages per node and before dropout; "
+                f"only {', '.join(DECOUPLED)} have this switch"
+            )
+        return value
+
+    @field_validator("shared_ranges")
+    @classmethod
+    def _shared_ranges(cls, shared: bool, info: ValidationInfo) -> bool:
+        if shared and (info.data.get("method") not in WITH_RANGES or info.data.get("bits") == 32):
+            raise ValueError(f"only {', '.join(WITH_RANGES)} have range factors to share")
+        if shared and info.data.get("model") in DEEP_MODELS:
+            raise ValueError(f"only {', '.join(DECOUPLED)} have a propagation whose layers could share them")
+        return shared
 
     @property
     def low_bit(self) -> bool:
@@ -123,7 +145,9 @@ def resolve(config: Config) -> Config:
     """Fill every None from the recipe for the data set, model, method and start."""
     recipe = {"hidden": 64, **RECIPES[_recipe_name(config)]}
     if config.model in DEEP_MODELS:
-        recipe.update(deep_recipe(config.model, config.dataset))
+        own = deep_recipe(config.model, config.dataset)
+        fine_tuned = config.low_bit and config.start == "fp32"  # for which only the architecture is the model's own
+        recipe.update({name: own[name] for name in ("hidden", "dropout")} if fine_tuned else own)
     elif not config.low_bit:
         recipe.update(FP32_RECIPES.get(config.dataset, {}))
     elif config.start == "fp32":
@@ -153,9 +177,9 @@ def build_model(config: Config, graph: Graph) -> nn.Module:
     seed_everything(config.seed)
     data = graph.dataset
     if config.model in DEEP_MODELS:
-        return make_deep_model(
-            config.model, data.num_features, data.num_classes, config.num_layers, config.hidden, config.dropout
-        )
+        sizes = data.num_features, data.num_classes, config.num_layers, config.hidden
+        rules = _rules(config, graph) if config.low_bit else None
+        return make_deep_model(config.model, *sizes, config.dropout, rules)
     num_layers = 0 if config.model == "mlp" else config.num_layers
     options = ModelOptions(
         scheme=scheme_of(config),
@@ -171,6 +195,7 @@ def build_model(config: Config, graph: Graph) -> nn.Module:
         calibration=config.calibration,
         exponent_bits=config.exponent_bits,
         ratio=config.ratio,
+        shared_ranges=config.shared_ranges,
         recompute=needs_recompute(data.num_nodes, data.num_classes, num_layers),
     )
     return DecoupledClassifier(data.num_features, data.num_classes, graph.operator, options)
@@ -266,13 +291,28 @@ def run_one(config: Config) -> list[Measurement]:
 
 def parameter_bytes(model: nn.Module) -> float:
     """Bytes of weights and biases at their bits, scales included."""
-    if not isinstance(model, DecoupledClassifier):
-        return sum(4 * p.numel() for p in model.parameters())
+    if isinstance(model, StagedModel):
+        return model.parameter_bytes()
     weights = (model.weight1, model.weight2)
     bits = sum(
         q.bits_per_value(tuple(w.shape)) * w.numel() for q, w in zip(model.weight_quantizers, weights, strict=True)
     )
     return bits / 8 + 4 * (model.bias1.numel() + model.bias2.numel())
+
+
+def _rules(config: Config, graph: Graph) -> MethodOptions:
+    """The quantizers of a low-bit deep baseline."""
+    return MethodOptions(
+        Method(config.method),
+        config.bits,
+        config.stages,
+        graph.operator.degree,
+        graph.dataset.num_classes,
+        config.as_released,
+        config.calibration,
+        config.exponent_bits,
+        config.ratio,
+    )
 
 
 def _recipe_name(config: Config) -> str:

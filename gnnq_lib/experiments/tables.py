@@ -9,6 +9,8 @@ grid:                       # every combination
 variants:                   # instead of or on top of the grid: each mapping is one variant
   - {method: qlr}
   - {method: minmax}
+more:                       # further runs, with a base, grid and variants of their own on top of the base above
+  - grid: {method: [lsq], bits: [2]}
 seeds: 10                   # 0 .. 9, or a list
 """
 
@@ -34,10 +36,12 @@ TABLES = Path(__file__).parent / "yaml"
 RUNNERS = {
     "node_classification": "gnnq_lib.experiments.node_classification",
     "error_growth": "gnnq_lib.experiments.error_growth",
+    "energy": "gnnq_lib.experiments.energy",
     "recommendation": "gnnq_lib.experiments.recommendation",
     "packed_models": "gnnq_lib.deployment.table",
 }
-_KEYS = ("title", "runner", "base", "grid", "variants", "seeds")
+_KEYS = ("title", "runner", "base", "grid", "variants", "more", "seeds")
+_GROUP_KEYS = ("base", "grid", "variants")
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def load_table(name: str | Path, seeds: int | None = None) -> Table:
     module = _runner(file, content["runner"])
     resolve = getattr(module, "resolve", lambda config: config)
     try:
-        variants = expand(content.get("base") or {}, content.get("grid") or {}, content.get("variants") or [{}])
+        variants = [variant for group in _groups(content) for variant in expand(*group)]
         configs = [
             resolve(make_config(module.Config, {"experiment": file.stem, **variant, "seed": seed}))
             for variant in variants
@@ -129,6 +133,18 @@ def select(configs: Sequence[ExperimentConfig], assignments: Sequence[str]) -> l
     if not chosen:
         raise InputError(f"no run of the table has {' '.join(assignments)}; see the table's YAML for what it has")
     return chosen
+
+
+def _groups(content: dict) -> list[tuple[dict, dict, list]]:
+    """Base, grid and variants of the table itself and of each entry of `more`."""
+    base, more = content.get("base") or {}, content.get("more") or []
+    if not isinstance(more, list) or not all(isinstance(group, dict) for group in more):
+        raise InputError(f"more is {more!r}; a list of mappings with {', '.join(_GROUP_KEYS)} is accepted")
+    unknown = [key for group in more for key in group if key not in _GROUP_KEYS]
+    if unknown:
+        raise InputError(f"{unknown[0]!r} in more is unknown; {', '.join(_GROUP_KEYS)} are accepted")
+    groups = [content, *({**group, "base": {**base, **(group.get("base") or {})}} for group in more)]
+    return [(group.get("base") or {}, group.get("grid") or {}, group.get("variants") or [{}]) for group in groups]
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:

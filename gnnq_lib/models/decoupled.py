@@ -13,6 +13,7 @@ from gnnq_lib.errors import InputError
 from gnnq_lib.models.dropout import dropout
 from gnnq_lib.models.features import FeatureMatrix, LowBitFeatures
 from gnnq_lib.models.methods import OURS, STAGES, Method, MethodOptions
+from gnnq_lib.models.stages import input_bits, input_product
 from gnnq_lib.propagation import (
     Coordinates,
     Emp,
@@ -43,6 +44,8 @@ class ModelOptions:
         dropout_first: dropout before the input quantizers, as released; else after them, so that training and
             evaluation quantize tensors of the same scale.
         as_released, calibration, exponent_bits, ratio: see `MethodOptions`.
+        shared_ranges: one range factor per stage for all layers and both propagations, as released; see
+            `PropagationQuantizers.share_ranges`.
         recompute: recompute layers in the backward pass, for large graphs.
 
     Example:
@@ -63,6 +66,7 @@ class ModelOptions:
     calibration: str = "evaluation"
     exponent_bits: int | None = None
     ratio: float = 0.6
+    shared_ranges: bool = False
     recompute: bool = False
 
 
@@ -108,6 +112,8 @@ class DecoupledClassifier(nn.Module):
         self.hidden_quantizer = rules.hidden_quantizer()
         with_gap = isinstance(options.scheme, Smp) and options.scheme.use_multiplier
         self.propagation = PropagationQuantizers(rules.propagation_quantizer, options.num_layers, with_gap)
+        if options.shared_ranges:
+            self.propagation.share_ranges()
         self.embedding_quantizer = rules.embedding_quantizer()
         self._low_bit_inputs: tuple[FeatureMatrix, LowBitFeatures] | None = None
 
@@ -137,27 +143,19 @@ class DecoupledClassifier(nn.Module):
         return (product * weight.scale if weight.low_bit else product) + self.bias2
 
     def _first_linear(self, features: FeatureMatrix) -> Tensor:
-        if self.input_quantizer is None:
-            return self._integer_linear(features)
-        weight = self.weight_quantizers[0](self.weight1).dequantize()
-        rate, training = self.options.dropout, self.training
-        values = features.values
-        if self.options.dropout_first:
-            values = dropout(values, rate, training)
-        quantized = self.input_quantizer(values, implicit_zeros=features.implicit_zeros).dequantize()
-        if not self.options.dropout_first:
-            quantized = dropout(quantized, rate, training)
-        if quantized.requires_grad:
-            return features.product_with_values(weight, quantized)
-        return features.product(weight, quantized)
+        return input_product(
+            features,
+            self.weight1,
+            self.input_quantizer,
+            self.weight_quantizers[0],
+            self._integer_inputs(features),
+            self.options.dropout,
+            self.training,
+            self.options.dropout_first,
+        )
 
-    def _integer_linear(self, features: FeatureMatrix) -> Tensor:
-        low = self.low_bit_features(features)
-        weight = self.weight1 if low.column_scale is None else self.weight1 * low.column_scale[:, None]
-        weight = self.weight_quantizers[0](weight)
-        codes = dropout(low.codes, self.options.dropout, self.training)
-        product = features.product(weight.values, codes) * low.row_scale
-        return product * weight.scale if weight.low_bit else product
+    def _integer_inputs(self, features: FeatureMatrix) -> LowBitFeatures | None:
+        return self.low_bit_features(features) if self.input_quantizer is None else None
 
     def low_bit_features(self, features: FeatureMatrix) -> LowBitFeatures:
         """Integer form of the features, made once per feature matrix."""
@@ -182,7 +180,7 @@ class DecoupledClassifier(nn.Module):
         ]
         first = self.propagation
         bits = {
-            "inputs": self._input_bits(features),
+            "inputs": input_bits(features, self.input_quantizer, self._integer_inputs(features)),
             "weights": sum(weights) / (self.weight1.numel() + self.weight2.numel()),
             "features": max(
                 self.hidden_quantizer.bits_per_value((num_nodes, self.weight1.shape[1])),
@@ -204,12 +202,6 @@ class DecoupledClassifier(nn.Module):
         if self.route.coordinates is Coordinates.MEAN and not isinstance(self.propagation.updates[0], FullPrecision):
             return self.propagation.updates[0].bits_per_value(state)
         return quantizer.bits_per_value(state)
-
-    def _input_bits(self, features: FeatureMatrix) -> float:
-        if self.input_quantizer is None:
-            low = self.low_bit_features(features)
-            return low.num_bits + low.side_bits / max(1, features.num_stored)
-        return self.input_quantizer.bits_per_value((max(1, features.num_stored), 1))
 
 
 def needs_recompute(num_nodes: int, num_classes: int, num_layers: int) -> bool:

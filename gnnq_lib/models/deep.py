@@ -1,8 +1,12 @@
-"""Baselines for depth, in full precision: GCN, GCN with PairNorm or DropEdge, SGC, GCNII, DAGNN.
+"""Baselines for depth: GCN, GCN with PairNorm or DropEdge, SGC, GCNII, DAGNN; full precision or low bits (simulated).
 
 The layers are torch_geometric's where it has them. Two things differ from its examples, for speed on a CPU, and change
 no number: the first linear map runs on sparse features, and a layer propagates with one symmetric CSR matrix, which
 also serves the backward pass (torch_geometric's own paths gather along an edge list or build a transpose).
+
+Every tensor that paper A's stages name passes a `Stage` (see `models.stages`): in low bits, inputs, weights, what a
+layer holds (features; in GCNII also updates), messages, their sums and the class scores are quantized. Biases,
+normalisation (PairNorm), the value of DAGNN's gate and linear combinations are not, as in the decoupled models.
 """
 
 from __future__ import annotations
@@ -13,13 +17,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GCN2Conv, GCNConv, PairNorm, SGConv
+from torch_geometric.nn import GCN2Conv, GCNConv, PairNorm
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.models.dropout import dropout
 from gnnq_lib.models.features import FeatureMatrix
+from gnnq_lib.models.methods import MethodOptions, Values
+from gnnq_lib.models.stages import Linear, SparseLinear, Spread, Stage, StagedModel
 from gnnq_lib.naming import nearest
-from gnnq_lib.propagation import GraphOperator
+from gnnq_lib.propagation import GraphOperator, Trajectory
 
 # Settings: fact sheet "baselines", section 4; SGC's and what no sheet gives (epochs, DropEdge's rate) are ours.
 _COMMON = {"hidden": 64, "epochs": 200, "lr": 0.01, "dropout": 0.5, "weight_decay": 5e-4, "second_weight_decay": 0.0,
@@ -60,9 +66,15 @@ def deep_recipe(name: str, dataset: str) -> dict[str, Any]:
 
 
 def make_deep_model(
-    name: str, in_channels: int, num_classes: int, num_layers: int, hidden: int, dropout: float
-) -> nn.Module:
-    """A fresh baseline, called as model(features, operator) -> logits (|V|, C).
+    name: str,
+    in_channels: int,
+    num_classes: int,
+    num_layers: int,
+    hidden: int,
+    dropout: float,
+    rules: MethodOptions | None = None,
+) -> StagedModel:
+    """A fresh baseline, called as model(features, operator, trajectory) -> logits (|V|, C).
 
     Args:
         name: one of `DEEP_MODELS`.
@@ -70,6 +82,7 @@ def make_deep_model(
         num_layers: graph layers (gcn, pairnorm, dropedge, gcnii) or propagation steps (sgc, dagnn), from 1.
         hidden: width of hidden layers; sgc has none.
         dropout: rate in [0, 1) on the input and the hidden layers.
+        rules: quantizers of the low-bit form; None for full precision.
 
     Raises:
         InputError: unknown name or fewer than one layer.
@@ -79,7 +92,7 @@ def make_deep_model(
         >>> make_deep_model("gcn", 3, 2, 4, 8, 0.5)(FeatureMatrix(torch.eye(2, 3)), pair).shape
         torch.Size([2, 2])
     """
-    makers: dict[str, Callable[[], nn.Module]] = {
+    makers: dict[str, Callable[[], StagedModel]] = {
         "gcn": lambda: Gcn(in_channels, num_classes, num_layers, hidden, dropout),
         "pairnorm": lambda: Gcn(in_channels, num_classes, num_layers, hidden, dropout, pair_norm=True),
         "dropedge": lambda: Gcn(in_channels, num_classes, num_layers, hidden, dropout, dropped_edges=DROPPED_EDGES),
@@ -91,53 +104,46 @@ def make_deep_model(
         raise InputError(f"model {name!r} is unknown{nearest(name, makers)}; {', '.join(makers)} are accepted.")
     if num_layers < 1:
         raise InputError(f"num_layers={num_layers} was given; {name} takes 1 or more.")
-    return makers[name]()
-
-
-class SparseLinear(nn.Module):
-    """X W + b on sparse features, with dropout on the stored values.
-
-    Args:
-        in_channels, out_channels: F and the width of the result.
-        dropout: rate in training.
-        bias: whether b is added.
-
-    Example:
-        >>> SparseLinear(3, 2, 0.5)(FeatureMatrix(torch.eye(2, 3))).shape
-        torch.Size([2, 2])
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, dropout: float, bias: bool = True) -> None:
-        super().__init__()
-        self.dropout = dropout
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(in_channels, out_channels)))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-
-    def forward(self, features: FeatureMatrix) -> Tensor:
-        """(|V|, F) sparse -> (|V|, out_channels)."""
-        product = features.product(self.weight, dropout(features.values, self.dropout, self.training))
-        return product if self.bias is None else product + self.bias
+    model = makers[name]()
+    if rules is not None:
+        model.quantize(rules)
+    return model
 
 
 def _spread(self: nn.Module, edge_index: GraphOperator, x: Tensor, edge_weight: None = None) -> Tensor:
     """A_hat x: stands in for `MessagePassing.propagate` in layers whose messages are w_ij x_j, added up."""
-    return edge_index.normalised(x)
+    return self.spread(x, edge_index)
 
 
 class _GraphConv(GCNConv):
     propagate = _spread
 
-
-class _SimpleConv(SGConv):
-    propagate = _spread
+    def __init__(self, in_channels: int, out_channels: int, values: Values) -> None:
+        super().__init__(in_channels, out_channels, normalize=False)
+        self.lin = Linear(self.lin)
+        self.spread = Spread(out_channels, values)
 
 
 class _InitialResidualConv(GCN2Conv):
     propagate = _spread
 
+    def __init__(self, hidden: int, layer: int, dropout: float) -> None:
+        super().__init__(hidden, GCNII_ALPHA, GCNII_LAMBDA, layer, normalize=False)
+        self.spread = Spread(hidden, Values.NON_NEGATIVE, dropout)
+        self.updates = Stage("updates", hidden, Values.NON_NEGATIVE)
+        self.weights = Stage("weights", hidden, rows=hidden)
 
-class Gcn(nn.Module):
+    def forward(self, x: Tensor, x_0: Tensor, edge_index: GraphOperator) -> Tensor:
+        """torch_geometric's, with the mixture and the weights quantized."""
+        mixed = self.updates((1 - self.alpha) * self.spread(x, edge_index) + self.alpha * x_0).dequantize()
+        weight = self.weights(self.weight1).dequantize()
+        return torch.addmm(mixed, mixed, weight, beta=1.0 - self.beta, alpha=self.beta)
+
+
+class Gcn(StagedModel):
     """GCN (arXiv 1609.02907): H' = relu(A_hat H W + b) per layer, dropout before each; no relu after the last.
+
+    In low bits the hidden layers' messages are H W, of either sign; the last layer's are class scores.
 
     Args:
         in_channels, num_classes, num_layers, hidden, dropout: see `make_deep_model`.
@@ -162,48 +168,60 @@ class Gcn(nn.Module):
         super().__init__()
         self.dropout, self.dropped_edges = dropout, dropped_edges
         widths = [in_channels] + [hidden] * (num_layers - 1) + [num_classes]
-        self.convs = nn.ModuleList(_GraphConv(i, o, normalize=False) for i, o in pairwise(widths))
+        values = [Values.SIGNED] * (num_layers - 1) + [Values.SCORES]
+        self.convs = nn.ModuleList(_GraphConv(i, o, v) for (i, o), v in zip(pairwise(widths), values, strict=True))
         self.convs[0].lin = SparseLinear(in_channels, widths[1], dropout, bias=False)
         self.norm = PairNorm(scale_individually=True) if pair_norm else nn.Identity()
+        self.states = nn.ModuleList(Stage("features", hidden, Values.NON_NEGATIVE) for _ in range(num_layers - 1))
+        self.embeddings = Stage("embeddings", num_classes, Values.SCORES)
 
     def second_parameters(self) -> Iterator[nn.Parameter]:
         """All but the first layer's: they take the second weight decay."""
-        return self.convs[1:].parameters()
+        return _without_quantizers(self.convs[1:])
 
-    def forward(self, features: FeatureMatrix, operator: GraphOperator) -> Tensor:
+    def forward(self, features: FeatureMatrix, operator: GraphOperator, trajectory: Trajectory | None = None) -> Tensor:
         """Logits (|V|, C)."""
         if self.training and self.dropped_edges:
             operator = operator.without_edges(self.dropped_edges)
         x = self.convs[0](features, operator)
-        for conv in self.convs[1:]:
-            x = conv(dropout(torch.relu(self.norm(x)), self.dropout, self.training), operator)
-        return x
+        for conv, state in zip(self.convs[1:], self.states, strict=True):
+            x = state(torch.relu(self.norm(x))).dequantize()
+            _keep(x, trajectory)
+            x = conv(dropout(x, self.dropout, self.training), operator)
+        x = self.embeddings(x).dequantize()
+        return _keep(x, trajectory)
 
 
-class Sgc(nn.Module):
+class Sgc(StagedModel):
     """SGC (arXiv 1902.07153): A_hat^K X W + b, evaluated as A_hat^K (X W) + b: the same product, C columns wide.
 
     Example:
-        >>> Sgc(5, 3, 2, 0.0).spread.K
+        >>> len(Sgc(5, 3, 2, 0.0).hops)
         2
     """
 
     def __init__(self, in_channels: int, num_classes: int, num_layers: int, dropout: float) -> None:
         super().__init__()
         self.linear = SparseLinear(in_channels, num_classes, dropout, bias=False)
-        self.spread = _SimpleConv(num_classes, num_classes, K=num_layers)
-        self.spread.lin = nn.Identity()  # the linear map has come first
+        self.state = Stage("features", num_classes, Values.SCORES)
+        self.hops = nn.ModuleList(Spread(num_classes, Values.SCORES) for _ in range(num_layers))
         self.bias = nn.Parameter(torch.zeros(num_classes))
+        self.embeddings = Stage("embeddings", num_classes, Values.SCORES)
 
-    def forward(self, features: FeatureMatrix, operator: GraphOperator) -> Tensor:
+    def forward(self, features: FeatureMatrix, operator: GraphOperator, trajectory: Trajectory | None = None) -> Tensor:
         """Logits (|V|, C)."""
-        return self.spread(self.linear(features), operator) + self.bias
+        x = _keep(self.state(self.linear(features)).dequantize(), trajectory)
+        for hop in self.hops:
+            x = _keep(hop(x, operator), trajectory)
+        return self.embeddings(x + self.bias).dequantize()
 
 
-class Gcnii(nn.Module):
+class Gcnii(StagedModel):
     """GCNII (arXiv 2007.02133, eq. 5): initial residual alpha and identity mapping beta_l = log(lambda / l + 1).
 
         H' = relu( ((1 - alpha) A_hat H + alpha H_0) ((1 - beta_l) I + beta_l W) ),   H_0 = relu(X W_in + b)
+
+    In low bits all up to the product with the weights is 0 or more; the mixture in brackets is the stage "updates".
 
     Example:
         >>> len(Gcnii(5, 3, 64, 8, 0.6).convs)
@@ -214,26 +232,28 @@ class Gcnii(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.first = SparseLinear(in_channels, hidden, dropout)
-        self.convs = nn.ModuleList(
-            _InitialResidualConv(hidden, GCNII_ALPHA, GCNII_LAMBDA, layer, normalize=False)
-            for layer in range(1, num_layers + 1)
-        )
-        self.last = nn.Linear(hidden, num_classes)
+        self.convs = nn.ModuleList(_InitialResidualConv(hidden, layer, dropout) for layer in range(1, num_layers + 1))
+        self.last = Linear(nn.Linear(hidden, num_classes))
+        self.states = nn.ModuleList(Stage("features", hidden, Values.NON_NEGATIVE) for _ in range(num_layers + 1))
+        self.embeddings = Stage("embeddings", num_classes, Values.SCORES)
 
     def second_parameters(self) -> Iterator[nn.Parameter]:
         """The graph layers': they take the second weight decay."""
-        return self.convs.parameters()
+        return _without_quantizers(self.convs)
 
-    def forward(self, features: FeatureMatrix, operator: GraphOperator) -> Tensor:
+    def forward(self, features: FeatureMatrix, operator: GraphOperator, trajectory: Trajectory | None = None) -> Tensor:
         """Logits (|V|, C)."""
-        x = first = torch.relu(self.first(features))
-        for conv in self.convs:
-            x = torch.relu(conv(dropout(x, self.dropout, self.training), first, operator))
-        return self.last(dropout(x, self.dropout, self.training))
+        x = first = _keep(self.states[0](torch.relu(self.first(features))).dequantize(), trajectory)
+        for conv, state in zip(self.convs, self.states[1:], strict=True):
+            x = _keep(state(torch.relu(conv(x, first, operator))).dequantize(), trajectory)
+        return self.embeddings(self.last(dropout(x, self.dropout, self.training))).dequantize()
 
 
-class Dagnn(nn.Module):
+class Dagnn(StagedModel):
     """DAGNN (arXiv 2007.09296, eq. 8): sum over hops k = 0 .. K of sigmoid(A_hat^k Z s) A_hat^k Z, Z a two-layer MLP.
+
+    In low bits every hop holds class scores; where they are kept up to a shift of the row (`node_pow2`), the gate reads
+    them so, too. With a grid for either sign INT2 at K = 10 on Cora had eight points less (76 % and 84 %, one seed).
 
     Example:
         >>> tuple(Dagnn(5, 3, 10, 8, 0.8).gate.weight.shape)
@@ -242,16 +262,34 @@ class Dagnn(nn.Module):
 
     def __init__(self, in_channels: int, num_classes: int, num_layers: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.num_layers, self.dropout = num_layers, dropout
+        self.dropout = dropout
         self.first = SparseLinear(in_channels, hidden, dropout)
-        self.second = nn.Linear(hidden, num_classes)
-        self.gate = nn.Linear(num_classes, 1)
+        self.second = Linear(nn.Linear(hidden, num_classes))
+        self.gate = Linear(nn.Linear(num_classes, 1))
+        self.hidden = Stage("features", hidden, Values.NON_NEGATIVE)
+        self.state = Stage("features", num_classes, Values.SCORES)
+        self.hops = nn.ModuleList(Spread(num_classes, Values.SCORES) for _ in range(num_layers))
+        self.embeddings = Stage("embeddings", num_classes, Values.SCORES)
 
-    def forward(self, features: FeatureMatrix, operator: GraphOperator) -> Tensor:
+    def forward(self, features: FeatureMatrix, operator: GraphOperator, trajectory: Trajectory | None = None) -> Tensor:
         """Logits (|V|, C)."""
-        hop = self.second(dropout(torch.relu(self.first(features)), self.dropout, self.training))
+        hidden = self.hidden(torch.relu(self.first(features))).dequantize()
+        hop = _keep(self.state(self.second(dropout(hidden, self.dropout, self.training))).dequantize(), trajectory)
         total = torch.sigmoid(self.gate(hop)) * hop
-        for _ in range(self.num_layers):
-            hop = operator.normalised(hop)
+        for spread in self.hops:
+            hop = _keep(spread(hop, operator), trajectory)
             total = total + torch.sigmoid(self.gate(hop)) * hop
-        return total
+        return self.embeddings(total).dequantize()
+
+
+def _keep(x: Tensor, trajectory: Trajectory | None) -> Tensor:
+    """Note down what a layer holds, if asked to, and hand it on."""
+    if trajectory is not None:
+        trajectory.embeddings.append(x.detach())
+    return x
+
+
+def _without_quantizers(layers: nn.Module) -> Iterator[nn.Parameter]:
+    """Weights and biases of layers, without the scales of their stages."""
+    scales = {id(p) for module in layers.modules() if isinstance(module, Stage) for p in module.parameters()}
+    return (p for p in layers.parameters() if id(p) not in scales)

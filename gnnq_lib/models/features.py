@@ -92,6 +92,7 @@ class FeatureMatrix:
         self.raw, self.kind = raw, _kind(raw)
         self.values = raw if self.kind is FeatureKind.SIGNED else raw * self._inverse_row_sum(raw)[self.row]
         self._build_transpose()
+        self._low_bit: dict[int, LowBitFeatures] = {}
 
     @property
     def num_stored(self) -> int:
@@ -112,13 +113,20 @@ class FeatureMatrix:
         return _SparseProductWithValues.apply(self, values, weight)
 
     def low_bit(self, num_bits: int, column_scale: Tensor | None = None) -> LowBitFeatures:
-        """Integer entries with row and column scales; see the top of this file.
+        """Integer entries with row and column scales, kept for the next call; see the top of this file.
 
         Args:
             num_bits: bits of a code.
             column_scale: float32 (F,), of the graph a model was trained on; None takes each column's largest value.
         """
         check_bits(num_bits)
+        if column_scale is not None:
+            return self._coded(num_bits, column_scale)
+        if num_bits not in self._low_bit:
+            self._low_bit[num_bits] = self._coded(num_bits, None)
+        return self._low_bit[num_bits]
+
+    def _coded(self, num_bits: int, column_scale: Tensor | None) -> LowBitFeatures:
         if self.kind is FeatureKind.BINARY:
             ones = torch.ones_like(self.raw)
             return LowBitFeatures(ones, self._inverse_row_sum(ones)[:, None], None, 1, self)

@@ -58,6 +58,14 @@ class Method(str, Enum):
     NODE_POW2 = "node_pow2"
 
 
+class Values(str, Enum):
+    """What a tensor holds: class scores (a shift of a row changes nothing), hidden values from 0, or of either sign."""
+
+    SCORES = "scores"
+    NON_NEGATIVE = "non_negative"
+    SIGNED = "signed"
+
+
 OURS = (Method.TENSOR, Method.DEGREE_BUCKET, Method.NODE_FREE, Method.NODE_POW2)
 STAGES = ("inputs", "weights", "features", "messages", "aggregates", "updates", "embeddings")
 MOST_BITS_AT_TWO = 2.6  # the budget for INT2, scales included (exponents per node must fit what 2-bit codes leave)
@@ -126,8 +134,34 @@ class MethodOptions:
         if "features" not in self.stages or self.method is Method.FP32:
             return FullPrecision()
         if self.method in OURS:
-            return NodePowerOfTwo(self.num_bits, 3, anchor="zero", ratio=0.8)
+            return _hidden_rows(self.num_bits, "zero")
         return self._activation(self.degree)
+
+    def quantizer_of(self, stage: str, values: Values, width: int) -> Quantizer | None:
+        """Quantizer of a tensor with `width` columns at a stage, by what its values are.
+
+        Args:
+            stage: one of `STAGES`.
+            values: class scores take the propagated quantizer; of hidden values, per-node powers of two are anchored
+                at zero or, for either sign, in the middle; to the other methods it makes no difference.
+            width: columns.
+
+        Returns:
+            None for inputs that are coded as integers, see `input_quantizer`.
+
+        Example:
+            >>> import torch
+            >>> rules = MethodOptions(Method.NODE_POW2, 2, STAGES, torch.ones(3), num_classes=7)
+            >>> [rules.quantizer_of("messages", values, 8).anchor for values in Values]
+            ['top', 'zero', 'middle']
+        """
+        if stage == "inputs":
+            return self.input_quantizer()
+        if stage == "weights":
+            return self.weight_quantizer(width)
+        if values is Values.SCORES or stage not in self.stages or self.method is not Method.NODE_POW2:
+            return self.propagation_quantizer(stage)
+        return _hidden_rows(self.num_bits, "zero" if values is Values.NON_NEGATIVE else "middle")
 
     def propagation_quantizer(self, stage: str) -> Quantizer:
         """Quantizer of one stage of the propagation ("features" is its input; gap stages count as their namesakes)."""
@@ -159,3 +193,8 @@ class MethodOptions:
         exponent_bits = self.propagated_exponent_bits
         # With one bit the two exponents stand two octaves apart, so that they still span a wide range.
         return NodePowerOfTwo(self.num_bits, exponent_bits, ratio=self.ratio, stride=2 if exponent_bits == 1 else 1)
+
+
+def _hidden_rows(num_bits: int, anchor: str) -> NodePowerOfTwo:
+    """Per-node powers of two for rows of hidden values."""
+    return NodePowerOfTwo(num_bits, 3, anchor=anchor, ratio=0.8)

@@ -16,8 +16,10 @@ from enum import Enum
 
 from torch import Tensor, nn
 
+from gnnq_lib.errors import InputError
 from gnnq_lib.propagation.operators import GraphOperator
 from gnnq_lib.quantizers.base import FullPrecision, Quantized, Quantizer
+from gnnq_lib.quantizers.qlr import LearnedRange
 
 STAGES = ("features", "messages", "aggregates", "updates", "gap_messages", "gap_aggregates", "gap_updates")
 
@@ -54,6 +56,33 @@ class PropagationQuantizers(nn.Module):
         self.features = make("features")
         for stage in STAGES[1:] if with_gap else STAGES[1:4]:
             setattr(self, stage, nn.ModuleList(make(stage) for _ in range(num_layers)))
+
+    def share_ranges(self) -> None:
+        """One range factor alpha per stage for all layers and both propagations (as released; fact sheet A, fault 3).
+
+        Every quantizer still searches alpha at its first call and so overwrites the others' result: after the first
+        forward the last one has set it, the gap of the last layer where there is one. Stages that are not quantized
+        have nothing to share.
+
+        Raises:
+            InputError: quantizers without a range factor.
+
+        Example:
+            >>> q = PropagationQuantizers(lambda stage: LearnedRange(2), num_layers=3, with_gap=True); q.share_ranges()
+            >>> len({id(each.alpha) for each in [*q.messages, *q.gap_messages]}), len(list(q.parameters()))
+            (1, 4)
+        """
+        for stage in STAGES[1:4]:
+            stages = [name for name in (stage, f"gap_{stage}") if hasattr(self, name)]
+            members = [q for name in stages for q in getattr(self, name) if not isinstance(q, FullPrecision)]
+            without = [q for q in members if not isinstance(q, LearnedRange)]
+            if without:
+                raise InputError(
+                    f"shared ranges were asked for of {type(without[0]).__name__}, which has no range factor to share; "
+                    "QLR, BT and BT* have one."
+                )
+            for member in members[1:]:
+                member.alpha = members[0].alpha
 
 
 def full_precision_quantizers(num_layers: int, with_gap: bool = False) -> PropagationQuantizers:

@@ -3,12 +3,14 @@ r"""Per-node power-of-two scales: nearly the freedom of one scale per node, at a
 Row i is stored as b-bit codes q and one exponent e_i out of 2^k; its step is s 2^(e_i) with one scale s for the whole
 tensor. Adding up neighbours is then integer arithmetic: sum_j q_j << e_j.
 
-Two anchors:
+Three anchors:
 
 - **zero**: x^ = s 2^e q. For values >= 0, such as ReLU outputs.
 - **top**: x^ = max(x) - s 2^e q, and the row maximum itself is dropped. For class logits: adding the same number to all
   classes of a node changes neither its softmax nor, through the linear propagation, anyone else's. So no zero point is
   stored and no level is spent on reaching zero.
+- **middle**: x^ = s 2^e v with odd integers v from -n to n, the grid of `ColumnStep`. For hidden values of either sign,
+  where a shift of the row would not cancel.
 
 This is this project's own quantizer, not in the papers: the paper's per-tensor ranges (`qlr`) stand beside it.
 """
@@ -21,23 +23,24 @@ from torch import Tensor, nn
 from gnnq_lib.errors import InputError
 from gnnq_lib.quantizers.affine import SCALE_BITS, check_bits, check_ratio
 from gnnq_lib.quantizers.base import Quantized, Quantizer
-from gnnq_lib.quantizers.ste import NodePowerOfTwoQuantize
+from gnnq_lib.quantizers.ste import ClampSTE, NodePowerOfTwoQuantize, RoundSTE
 
-ANCHORS = ("top", "zero")
+ANCHORS = ("top", "zero", "middle")
 HEADROOM = 1.2  # of the 99th percentile; chosen by agreement with full precision on Cora, CiteSeer and PubMed
 
 
 class NodePowerOfTwo(Quantizer):
     r"""Quantizer with one shared learned scale and one power-of-two exponent per row.
 
-        t = max(x) - x  (top)  or  x  (zero);   R = max(t)
+        t = max(x) - x  (top)  or  x  (zero)  or  |x|  (middle);   R = max(t)
         e = smallest of 0, stride, 2 stride, ... with s 2^e n >= ratio * R     (the largest one if none)
         q = min(round(t / (s 2^e)), n);    x^ = -s 2^e q  (top)  or  s 2^e q  (zero)
+        q = clip(round((x / (s 2^e) + n) / 2), 0, n);    x^ = s 2^e (2 q - n)  (middle)
 
     Args:
         num_bits: 1 to 8.
         exponent_bits: bits of the stored exponent, 0 to 3; 2^exponent_bits exponents.
-        anchor: "top" or "zero", see above.
+        anchor: "top", "zero" or "middle", see above.
         ratio: share of a row's range that its exponent must hold; below 1 the row's largest values are clipped.
         stride: distance between neighbouring exponents; above 1, few exponents span a wide range.
 
@@ -63,7 +66,7 @@ class NodePowerOfTwo(Quantizer):
     ) -> None:
         super().__init__()
         if anchor not in ANCHORS:
-            raise InputError(f"anchor={anchor!r} was given; {' and '.join(map(repr, ANCHORS))} are accepted.")
+            raise InputError(f"anchor={anchor!r} was given; {', '.join(map(repr, ANCHORS))} are accepted.")
         if exponent_bits not in (0, 1, 2, 3):
             raise InputError(f"exponent_bits={exponent_bits!r} was given; 0 to 3 are accepted.")
         if stride not in (1, 2, 3, 4):
@@ -112,6 +115,9 @@ class NodePowerOfTwo(Quantizer):
             self._initialise(x.detach())
         scale = self.scale
         step = torch.exp2(self.row_exponents(x.detach()))
+        if self.anchor == "middle":
+            units = ClampSTE.apply((x / (scale * step) + self.levels) / 2, 0.0, float(self.levels))
+            return Quantized((2 * RoundSTE.apply(units) - self.levels) * step, scale)
         return Quantized(NodePowerOfTwoQuantize.apply(x, scale, step, self.levels, self.anchor == "top"), scale)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,7 +130,8 @@ class NodePowerOfTwo(Quantizer):
         """
         values = self(x).values  # first: a fresh quantizer sets its scale here, and exponents depend on it
         exponents = self.row_exponents(x)
-        codes = values.abs() / torch.exp2(exponents)
+        codes = values / torch.exp2(exponents)
+        codes = (codes + self.levels) / 2 if self.anchor == "middle" else codes.abs()
         return codes.to(torch.uint8), exponents[:, 0].to(torch.uint8)
 
     def side_bits(self, shape: tuple[int, ...]) -> float:
@@ -133,6 +140,8 @@ class NodePowerOfTwo(Quantizer):
 
     def _row_range(self, x: Tensor) -> Tensor:
         """The largest distance R of each row, (|V|, 1); rounding keeps the order, so no distance need be formed."""
+        if self.anchor == "middle":
+            return x.abs().amax(dim=1, keepdim=True)
         top = x.amax(dim=1, keepdim=True)
         return top - x.amin(dim=1, keepdim=True) if self.anchor == "top" else top.clamp(min=0)
 

@@ -123,11 +123,17 @@ def _calibration(results: Results) -> Difference:
 
 @_difference
 def _shared_range(results: Results) -> Difference:
+    effect = effect_of(
+        results, "test_accuracy", "paper_switches",
+        {"model": "smp", "method": "qlr", "bits": 2, "start": "scratch", "multiplier": True, "placement": "node",
+         "as_released": False, "calibration": "evaluation"},
+        {"shared_ranges": True}, {"shared_ranges": False})  # fmt: skip
     return Difference(
         "A",
         "One range factor per stage is shared by all layers and both propagations; the last first call sets it",
         "One range factor per quantizer",
-        NOT_RUN,
+        effect if effect == NOT_RUN else f"QLR with the multiplier: {effect}",
+        "gnnq run paper_switches",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from gnnq_lib.errors import InputError
+from gnnq_lib.experiments.config import ADDED_SETTINGS
 from gnnq_lib.experiments.store import COLUMNS, NUMBERS, ResultsStore, all_results, is_store
 from gnnq_lib.paths import project_root, results_dir
 
@@ -101,9 +102,12 @@ def _with_settings(rows: pd.DataFrame, configs: Mapping[str, Mapping]) -> pd.Dat
 
 
 def _complete(rows: pd.DataFrame) -> pd.DataFrame:
-    """All columns of a store and of `SETTINGS`; what is missing is empty."""
-    names = dict.fromkeys([*COLUMNS, *SETTINGS, *rows.columns])
-    return rows.reindex(columns=list(names))
+    """All columns of a store and of `SETTINGS`; what is missing is empty, or what runs older than the setting did."""
+    names = dict.fromkeys([*COLUMNS, *SETTINGS, *ADDED_SETTINGS, *rows.columns])
+    rows = rows.reindex(columns=list(names))
+    for name, value in ADDED_SETTINGS.items():
+        rows[name] = rows[name].astype(object).where(rows[name].notna(), value)
+    return rows
 
 
 def _bench(file: Path) -> pd.DataFrame:

@@ -8,10 +8,13 @@ import torch
 from gnnq_lib.datasets import csbm_graph, random_split, write_example_folder
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments import node_classification as nc
-from gnnq_lib.experiments.config import make_config
+from gnnq_lib.experiments.config import config_key, make_config
 from gnnq_lib.experiments.node_classification import Config, build_model, fit, load_graph, resolve, run_one
+from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.experiments.training import Graph, evaluate
+from gnnq_lib.models import STAGES
 from gnnq_lib.models.deep import DEEP_MODELS
+from gnnq_lib.paths import project_root
 from gnnq_lib.propagation import Appnp, Emp, Smp
 
 FP32 = {"method": "fp32", "bits": 32}
@@ -42,6 +45,8 @@ def config(**values) -> Config:
         {"model": "appnp", "method": "minmax"},
         {"model": "mlp"},
         *({"model": name, **FP32} for name in DEEP_MODELS),
+        *({"model": name} for name in DEEP_MODELS),
+        {"model": "gcn", "method": "bt_star", "start": "scratch"},
     ],
     ids=lambda v: "-".join(str(x) for x in v.values()),
 )
@@ -119,10 +124,23 @@ def test_bits_that_a_method_lacks_are_refused(graph):
         fit(config(method="bt", bits=3, start="scratch"), graph)
 
 
+@pytest.mark.parametrize("values", [{"placement": "edge"}, {"dropout_first": True}], ids=lambda v: next(iter(v)))
+def test_switches_that_low_bit_baselines_lack_are_refused(values):
+    with pytest.raises(InputError, match="model 'gcn' quantizes messages per node and before dropout; only smp, emp"):
+        config(model="gcn", **values)
+    assert config(model="gcn", **FP32, **values).model == "gcn"
+
+
 @pytest.mark.parametrize("name", DEEP_MODELS)
-def test_deep_baselines_are_full_precision_only(name):
-    with pytest.raises(InputError, match=f"bits is 2: model '{name}' is a full-precision baseline"):
-        config(model=name)
+def test_low_bit_baselines_take_the_architecture_of_theirs_and_the_schedule_of_low_bits(name):
+    def settings(**values):
+        return resolve(make_config(Config, {"experiment": "t", "model": name, **values}))
+
+    full, tuned, scratch = settings(**FP32), settings(), settings(method="bt_star", start="scratch")
+    assert tuned.dropout == scratch.dropout == full.dropout and tuned.hidden == scratch.hidden == full.hidden
+    assert (tuned.epochs, tuned.lr, tuned.distillation) == (100, 2e-3, 3.0)
+    assert (scratch.epochs, scratch.lr, scratch.distillation) == (full.epochs, full.lr, 0.0)
+    assert tuned.quantizer_lr == 1e-2 and scratch.quantizer_lr == 1e-3
     assert not config(model=name, method="fp32").low_bit
 
 
@@ -180,7 +198,43 @@ def test_full_precision_is_called_that(values):
     assert rows["model_bytes"].value == 4 * (64 * 8 + 8 + 8 * 4 + 4)
 
 
+def test_measurements_of_a_low_bit_deep_baseline():
+    rows = rows_of(model="gcn", start="scratch")
+    bits = {name: m.value for name, m in rows.items() if name.startswith("bits_")}
+    assert set(bits) == {f"bits_{stage}" for stage in STAGES if stage != "updates"}
+    assert rows["test_accuracy"].bits_per_value == max(bits.values()) < 32
+    assert rows["test_accuracy"].method == "node_pow2"
+    assert rows["model_bytes"].value == pytest.approx((64 * 8 + 8 * 4) * 2 / 8 + 12 * 4 + 12 * 4)
+
+
 def test_measurements_of_a_deep_baseline():
     rows = rows_of(model="gcn", **FP32)
     assert rows["test_accuracy"].bits_per_value == 32
     assert rows["model_bytes"].value == 4 * (64 * 8 + 8 + 8 * 4 + 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"method": "node_pow2"}, "setting shared_ranges is True: only qlr, bt, bt_star have range factors to share"),
+        ({"method": "qlr", "bits": 32}, "only qlr, bt, bt_star have range factors"),
+        ({"method": "fp32", "bits": 32, "model": "gcn"}, "only qlr, bt, bt_star have range factors"),
+    ],
+    ids=["ours", "32 bits", "full precision"],
+)
+def test_shared_ranges_are_refused_where_there_are_none(values, message):
+    with pytest.raises(InputError, match=message):
+        config(shared_ranges=True, **values)
+
+
+def test_shared_ranges_change_a_run_and_its_key(graph):
+    own, shared = (config(method="qlr", start="scratch", multiplier=True, shared_ranges=s) for s in (False, True))
+    assert config_key(own) != config_key(shared)
+    assert fit(own, graph)[1].loss != fit(shared, graph)[1].loss
+
+
+def test_stored_runs_keep_their_key():
+    """A setting that came later may not make anyone compute stored results anew."""
+    stored = ResultsStore(project_root() / "data" / "results" / "methods_cora_scratch.csv").configs()
+    assert stored and all("shared_ranges" not in values for values in stored.values())
+    assert all(config_key(make_config(Config, values)) == key for key, values in stored.items())

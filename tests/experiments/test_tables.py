@@ -56,6 +56,36 @@ def test_grid_variants_and_seeds_by_hand(write):
     assert table.run_one(None) == []
 
 
+def test_further_groups_have_a_grid_of_their_own_on_the_same_base(write):
+    table = load_table(
+        write(
+            "runner: toy\nbase: {bits: 8}\ngrid: {dataset: [cora, pubmed]}\n"
+            "more: [{base: {dataset: cs}, grid: {method: [lsq, qlr]}}, {variants: [{bits: 4}]}]\n"
+        )
+    )
+    assert [(c.dataset, c.method, c.bits) for c in table.configs] == [
+        ("cora", "qlr", 8),
+        ("pubmed", "qlr", 8),
+        ("cs", "lsq", 8),
+        ("cs", "qlr", 8),
+        ("cora", "qlr", 4),
+    ]
+
+
+def test_the_depth_tables_have_every_model_in_int2(monkeypatch):
+    monkeypatch.undo()
+    for name in ("cora", "citeseer", "pubmed"):
+        configs = load_table(f"paper_depth_{name}_int2").configs
+        models = {"smp", "emp", "appnp", "gcn", "gcnii", "dagnn", "pairnorm", "dropedge"}
+        assert {(c.model, c.method) for c in configs} == {(m, q) for m in models for q in ("node_pow2", "bt_star")}
+        assert (
+            len(set(configs)) == len(configs)
+            and {c.bits for c in configs} == {2}
+            and {c.seed for c in configs} == {0, 1, 2}
+        )
+        assert {c.num_layers for c in configs if c.model == "dagnn"} >= {2, 8, 32}
+
+
 def test_seeds_as_a_list_and_from_the_caller(write):
     file = write("runner: toy\nseeds: [3, 7]\n")
     assert [config.seed for config in load_table(file).configs] == [3, 7]
@@ -73,6 +103,8 @@ def test_seeds_as_a_list_and_from_the_caller(write):
         ("runner: toy\nbase: {bitz: 2}\n", "table9.yaml: setting 'bitz' is unknown .did you mean bits"),
         ("runner: toy\ngrid: {bits: 2}\n", "grid entry 'bits' is 2; a list"),
         ("runner: toy\ngrid: {bits: []}\n", "grid entry 'bits' is ..; a list"),
+        ("runner: toy\nmore: {bits: 2}\n", "table9.yaml: more is {'bits': 2}; a list of mappings"),
+        ("runner: toy\nmore: [{bits: 2}]\n", "table9.yaml: 'bits' in more is unknown; base, grid, variants"),
         ("runner: toy\nseeds: 0\n", "seeds is 0"),
         ("runner: toy\nseeds: [-1]\n", "setting seed is -1"),
     ],
@@ -85,6 +117,8 @@ def test_seeds_as_a_list_and_from_the_caller(write):
         "setting",
         "grid scalar",
         "grid empty",
+        "more mapping",
+        "more key",
         "seeds",
         "negative seed",
     ],

@@ -244,3 +244,20 @@ def test_one_node_and_one_class_are_defined(method, classes):
 def test_a_negative_number_of_layers_is_refused(tiny):
     with pytest.raises(InputError, match="num_layers=-1"):
         make(tiny, replace(SMALL, num_layers=-1))
+
+
+def test_shared_ranges_have_one_alpha_per_stage_and_train(tiny):
+    options = replace(SMALL, method=Method.QLR, scheme=Smp(), num_layers=3)
+    own, shared = (make(tiny, replace(options, shared_ranges=value)) for value in (False, True))
+    # own: 3 layers x 3 stages x 2 propagations; shared: one per stage; inputs, weights, hidden, X_in, embeddings stay
+    count = [sum(name.endswith("alpha") for name, _ in model.named_parameters()) for model in (own, shared)]
+    assert count[0] - count[1] == 3 * 3 * 2 - 3
+    train(shared, tiny, TrainingOptions(epochs=3))
+    assert torch.isfinite(evaluate(shared, tiny)).all()
+    kept = shared.propagation
+    assert kept.messages[0].alpha is kept.gap_messages[2].alpha and kept.messages[0].alpha.grad is not None
+
+
+def test_shared_ranges_need_a_method_with_ranges(tiny, refuses):
+    with refuses("NodePowerOfTwo, which has no range factor"):
+        make(tiny, replace(SMALL, method=Method.NODE_POW2, shared_ranges=True))

@@ -1,4 +1,4 @@
-"""Baselines for depth: the same numbers as torch_geometric's own paths on dense input, and their special parts."""
+"""Baselines for depth: torch_geometric's numbers on dense input, their special parts, and their low-bit forms."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from torch import Tensor
 from torch_geometric.nn import GCN2Conv, GCNConv, PairNorm, SGConv
 
 from gnnq_lib.errors import InputError
-from gnnq_lib.experiments.training import TrainingOptions, evaluate, train
-from gnnq_lib.models import FeatureMatrix
+from gnnq_lib.experiments.training import TrainingOptions, evaluate, start_from, train
+from gnnq_lib.models import STAGES, FeatureMatrix, Method, MethodOptions
 from gnnq_lib.models.deep import DEEP_MODELS, Gcn, SparseLinear, deep_recipe, make_deep_model
-from gnnq_lib.propagation import GraphOperator
+from gnnq_lib.models.methods import Values
+from gnnq_lib.models.stages import Spread, quantize, stages_of
+from gnnq_lib.propagation import GraphOperator, Trajectory
+from gnnq_lib.quantizers import calibration
 
 each_model = pytest.mark.parametrize("name", DEEP_MODELS)
 
@@ -137,3 +140,123 @@ def test_unknown_name_and_no_layers_are_refused():
         make_deep_model("gcn2", 8, 3, 2, 6, 0.5)
     with pytest.raises(InputError, match="num_layers=0"):
         make_deep_model("gcn", 8, 3, 0, 6, 0.5)
+
+
+QUANTIZED = [Method.NODE_POW2, Method.BT_STAR, Method.QLR, Method.DEGREE_QUANT, Method.NODE_FREE]
+
+
+def low_bit(graph, name: str, method: Method = Method.NODE_POW2, layers: int = 3, dropout: float = 0.0, **more):
+    torch.manual_seed(0)
+    rules = MethodOptions(method, more.pop("bits", 2), more.pop("stages", STAGES), graph.operator.degree, 3, **more)
+    return make_deep_model(name, 8, 3, layers, 6, dropout, rules)
+
+
+def ready(graph, *args, **more):
+    """A low-bit model whose ranges have been measured."""
+    model = low_bit(graph, *args, **more)
+    with calibration(model):
+        model(graph.features, graph.operator)
+    return model.eval()
+
+
+@each_model
+@pytest.mark.parametrize("method", QUANTIZED, ids=lambda m: m.value)
+@pytest.mark.parametrize("layers", [1, 3])
+def test_every_baseline_trains_in_low_bits(tiny, name, method, layers):
+    model = low_bit(tiny, name, method, layers, dropout=0.5)
+    history = train(model, tiny, TrainingOptions(epochs=2))
+    assert torch.isfinite(evaluate(model, tiny)).all() and torch.isfinite(torch.tensor(history.loss)).all()
+    assert max(model.bits_per_value(tiny.features).values()) < 32
+
+
+@each_model
+def test_at_eight_bits_a_baseline_is_close_to_full_precision(tiny, name):
+    """Per tensor: per-node powers of two keep class scores up to a shift of the row only."""
+    exact, low = evaluate(make(name), tiny), evaluate(ready(tiny, name, Method.MINMAX, bits=8), tiny)
+    coarse = evaluate(ready(tiny, name, Method.MINMAX, bits=2), tiny)
+    error = [float((logits - exact).norm() / exact.norm()) for logits in (low, coarse)]
+    assert 0 < error[0] < 0.15 < error[1]
+
+
+@each_model
+def test_per_node_powers_of_two_at_eight_bits_keep_the_differences_of_scores(tiny, name):
+    models = make(name), ready(tiny, name, bits=8, ratio=1.0), ready(tiny, name, bits=2, ratio=1.0)
+    exact, low, coarse = (logits - logits.mean(dim=1, keepdim=True) for logits in (evaluate(m, tiny) for m in models))
+    error = [float((logits - exact).norm() / exact.norm()) for logits in (low, coarse)]
+    assert 0 < error[0] < 0.15 < error[1]  # rows of hidden values are clipped at 0.8 of their range
+
+
+@each_model
+def test_a_teachers_weights_fit_the_low_bit_form(tiny, name):
+    teacher, model = make(name), low_bit(tiny, name, Method.BT_STAR)
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter.add_(1.0)
+    start_from(model, teacher)
+    values = dict(model.named_parameters())
+    assert all(torch.equal(values[key], value) for key, value in teacher.named_parameters())
+
+
+@each_model
+def test_stages_left_out_are_full_precision_to_the_bit(tiny, name):
+    assert torch.equal(evaluate(low_bit(tiny, name, stages=()), tiny), evaluate(make(name), tiny))
+
+
+@each_model
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_is_there_and_quantizes_what_it_says(tiny, name, stage):
+    model = ready(tiny, name, Method.QLR, stages=(stage,))
+    bits = model.bits_per_value(tiny.features)
+    assert {s for s, b in bits.items() if b < 32} == ({stage} & set(bits))
+    assert set(STAGES) - set(bits) == (set() if name == "gcnii" else {"updates"})
+    changed = not torch.equal(evaluate(model, tiny), evaluate(make(name), tiny))
+    assert changed == (stage in bits)
+
+
+def test_every_layer_has_quantizers_of_its_own(tiny):
+    model = low_bit(tiny, "gcnii", layers=4)
+    assert [len(stages_of(model, name)) for name in STAGES] == [1, 6, 5, 4, 4, 4, 1]
+    quantizers = [stage.quantizer for stage in stages_of(model) if stage.quantizer is not None]
+    assert len({id(q) for q in quantizers}) == len(quantizers)
+
+
+def test_bits_and_bytes_by_hand(tiny):
+    # 8 features, hidden 6, 3 classes; column steps of 32 bits, 3 exponent bits per hidden row, 1 per row of scores
+    model, nodes = low_bit(tiny, "gcn", layers=2), 60
+    bits = model.bits_per_value(tiny.features)
+    assert bits["inputs"] == pytest.approx(2 + 8 * 32 / tiny.features.num_stored)
+    assert bits["weights"] == pytest.approx(2 + (6 + 3) * 32 / (8 * 6 + 6 * 3))
+    assert bits["features"] == pytest.approx(2 + 3 / 6 + 32 / (nodes * 6))
+    scores, hidden = 2 + 1 / 3 + 32 / (nodes * 3), 2 + 3 / 6 + 32 / (nodes * 6)
+    assert bits["messages"] == bits["aggregates"] == pytest.approx(max(scores, hidden))
+    assert bits["embeddings"] == pytest.approx(scores)
+    assert model.parameter_bytes() == pytest.approx((8 * 6 + 6 * 3) * 2 / 8 + (6 + 3) * 4 + (6 + 3) * 4)
+    assert make("gcn", 2).parameter_bytes() == 4 * (8 * 6 + 6 * 3 + 6 + 3)
+
+
+def test_scales_are_no_second_parameters(tiny):
+    for name in ("gcn", "gcnii"):
+        full, low = make(name), low_bit(tiny, name)
+        assert len(list(low.second_parameters())) == len(list(full.second_parameters()))
+
+
+def test_messages_are_dropped_out_after_their_quantizer():
+    """Before it, a training step would quantize values scaled by 1 / (1 - rate) on ranges of evaluation."""
+    alone = GraphOperator(torch.zeros(2, 0, dtype=torch.int64), 50)
+    spread = Spread(4, Values.NON_NEGATIVE, dropout=0.5)
+    quantize(spread, MethodOptions(Method.NODE_POW2, 2, ("messages",), alone.degree, 4))
+    x = torch.rand(50, 4, generator=torch.Generator().manual_seed(0))
+    seen = set(spread.eval()(x, alone).unique().tolist())
+    dropped = set(spread.train()(x, alone).unique().tolist())
+    assert dropped <= {0.0, *(2 * value for value in seen)} and len(dropped) > 1
+
+
+@each_model
+def test_a_trajectory_holds_every_layer(tiny, name):
+    model, kept = make(name, layers=3).eval(), Trajectory()
+    logits = model(tiny.features, tiny.operator, kept)
+    # GCNs end in the logits; the others also hold what enters the first layer
+    assert len(kept.embeddings) == (3 if isinstance(model, Gcn) else 4)
+    assert not any(h.requires_grad for h in kept.embeddings)
+    if isinstance(model, Gcn):
+        assert torch.equal(kept.embeddings[-1], logits)

@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from gnnq_lib.propagation import (
+    Appnp,
     Coordinates,
     MessagePlacement,
     PropagationQuantizers,
+    Smp,
     aggregate,
     full_precision_quantizers,
 )
 from gnnq_lib.propagation.lowbit import STAGES, enter, leave
-from gnnq_lib.quantizers import FullPrecision, MinMax, NodePowerOfTwo, PerNode, Quantized, Quantizer
+from gnnq_lib.quantizers import FullPrecision, LearnedRange, MinMax, NodePowerOfTwo, PerNode, Quantized, Quantizer
 
 FP = FullPrecision()
 BOTH = pytest.mark.parametrize("coordinates", list(Coordinates), ids=lambda c: c.value)
@@ -115,3 +117,38 @@ def test_every_layer_and_stage_has_its_own_quantizer(with_gap):
     assert all(len(getattr(quantizers, stage)) == 3 for stage in stages)
     assert len({id(m) for m in quantizers.modules() if isinstance(m, Quantizer)}) == len(made)
     assert len(full_precision_quantizers(0).updates) == 0
+
+
+def test_a_shared_range_is_what_the_last_first_call_found(random_graph):
+    """The release: every quantizer's first call overwrites the alpha of its stage; the gap of the last layer wins."""
+    op, h = random_graph(3, 20).operator, normal(20, 3)
+    shared, own = (PropagationQuantizers(lambda stage: LearnedRange(2), 3, with_gap=True) for _ in range(2))
+    shared.share_ranges()
+    for quantizers in (shared, own):
+        Smp(multiplier_start=0.5)(h, op, quantizers)
+    for stage in ("messages", "aggregates", "updates"):
+        members = [*getattr(shared, stage), *getattr(shared, f"gap_{stage}")]
+        assert len({id(q.alpha) for q in members}) == 1
+        assert all(bool(q.ready) for q in members)
+    # first forward: each call still sees its own search, so the two agree; the alphas left behind do not
+    alphas = {float(q.alpha.detach()) for q in [*own.messages, *own.gap_messages]}
+    assert len(alphas) > 1 and torch.equal(shared.messages[0].alpha, own.gap_messages[-1].alpha)
+    assert not torch.equal(Smp()(h, op, shared), Smp()(h, op, own))
+
+
+def test_without_the_gap_the_last_layer_sets_the_shared_range(random_graph):
+    op, h = random_graph(3, 20).operator, normal(20, 3)
+    q = PropagationQuantizers(lambda stage: FullPrecision() if stage == "updates" else LearnedRange(2), 2)
+    q.share_ranges()
+    seen = []
+    for quantizer in q.messages:
+        quantizer.register_forward_hook(lambda module, x, out: seen.append(module.alpha.item()))
+    Appnp()(h, op, q)
+    assert q.messages[0].alpha.item() == seen[-1] and q.messages[0].alpha is q.messages[1].alpha
+    assert q.features.alpha is not q.messages[0].alpha is not q.aggregates[0].alpha
+
+
+def test_ranges_that_are_not_there_cannot_be_shared(refuses):
+    quantizers = PropagationQuantizers(lambda stage: MinMax(2), 2)
+    with refuses("of MinMax, which has no range factor to share; QLR, BT and BT"):
+        quantizers.share_ranges()

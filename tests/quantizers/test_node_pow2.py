@@ -187,7 +187,7 @@ def test_bits_per_value_by_hand():
     ("options", "message"),
     [
         ({"bits": 9}, "num_bits=9"),
-        ({"anchor": "middle"}, "anchor='middle' was given; 'top' and 'zero' are accepted"),
+        ({"anchor": "left"}, "anchor='left' was given; 'top', 'zero', 'middle' are accepted"),
         ({"exponent_bits": 4}, "exponent_bits=4 was given; 0 to 3"),
         ({"ratio": 0.0}, "ratio=0.0"),
         ({"stride": 5}, "stride=5 was given; 1 to 4"),
@@ -199,3 +199,33 @@ def test_bits_per_value_by_hand():
 def test_bad_input(options, message, refuses):
     with refuses(message):
         make(**options)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_rows_anchored_in_the_middle_are_encoded_to_the_bit(bits):
+    x, q, n = data(), make("middle", bits), 2**bits - 1
+    codes, shifts = q.encode(x)
+    decoded = (2 * codes.long() - n) * (1 << shifts.long())[:, None]
+    assert torch.equal(decoded.float(), q(x).values) and int(codes.max()) <= n
+    s = q.scale.detach()
+    expected = [sum(bool(t < row.abs().max()) for t in q.thresholds()) for row in x]
+    assert shifts.tolist() == expected
+    nearest = ((x / (s * torch.exp2(shifts[:, None].float())) + n) / 2).round().clamp(0, n)
+    assert torch.equal(codes.float(), nearest)
+
+
+def test_middle_by_hand():
+    out = make("middle", ratio=1.0, scale=1.0)(torch.tensor([[-3.0, -0.9, 1.2], [12.0, -5.0, 0.5]]))
+    assert out.values.tolist() == [[-3.0, -1.0, 1.0], [12.0, -4.0, 4.0]]
+
+
+def test_middle_is_odd_up_to_ties_and_its_gradients_are_those_of_learned_steps():
+    x = data().requires_grad_()
+    q = make("middle", exponent_bits=0, scale=0.5)
+    assert torch.equal(q(-x).values, -q(x).values)
+    q(x).dequantize().sum().backward()
+    inside = x.detach().abs() <= 3 * 0.5
+    assert torch.equal(x.grad, inside.float())
+    values = q(x.detach()).values.detach()
+    expected = torch.where(inside, values * 0.5 - x.detach(), values * 0.5).sum()
+    torch.testing.assert_close(q.log_scale.grad, expected, rtol=1e-4, atol=1e-4)

@@ -145,3 +145,14 @@ def test_collapse_by_hand():
     rows += runs("rec_methods", [0.18, 0.18], "recall@10", method="gnaq", linear_head=False, **where)
     effect = difference(rows, "taken anew")
     assert "released 0.0450 ± 0.0071 (2), ours 0.1800 ± 0.0000 (2): -75.0 % recall@10" in effect
+
+
+def test_shared_ranges_by_hand():
+    where = {"method": "qlr", "start": "scratch", "multiplier": True, "placement": "node", "as_released": False,
+             "calibration": "evaluation"}  # fmt: skip
+    rows = runs("paper_switches", [60.0, 62.0, 61.0], shared_ranges=True, **where)
+    assert difference(rows, "shared by all layers") == "not run"
+    rows += runs("paper_switches", [74.0, 77.0, 75.0], **where)  # stored before the setting came
+    assert difference(rows, "shared by all layers").startswith(
+        "QLR with the multiplier: released 61.0 ± 1.0 (3), ours 75.3 ± 1.5 (3): -14.3 points (p < 0.001, 3 pairs)"
+    )
