@@ -21,14 +21,18 @@ from gnnq_lib.plotting.recommendation import (
     node_levels,
     popularity_curve,
     quality_by_bytes,
+    stored_ablations,
     stored_methods,
     validation_curves,
 )
 from gnnq_lib.plotting.registry import FIGURES, draw_figures, figure
 from gnnq_lib.plotting.report import (
+    accuracy_by_bits_per_value,
     depth_of_all_models,
+    energy_over_layers,
     error_over_layers,
     speedup_beside_the_paper,
+    switches_on_cora,
 )
 from gnnq_lib.plotting.results import accuracy_by_depth, loss_by_stage, methods_on_cora, range_calibration
 from gnnq_lib.plotting.style import LOOKS, PALETTE, Look, bit_ticks, look, save_figure, set_finding, use_style
@@ -40,6 +44,7 @@ __all__ = [
     "Look",
     "ablation_changes",
     "accuracy_by_bits",
+    "accuracy_by_bits_per_value",
     "accuracy_by_depth",
     "accuracy_per_seed",
     "alpha_over_epochs",
@@ -51,6 +56,7 @@ __all__ = [
     "depth_of_all_models",
     "difference_bars",
     "draw_figures",
+    "energy_over_layers",
     "error_by_degree",
     "error_curves",
     "error_map",
@@ -73,7 +79,9 @@ __all__ = [
     "speedup_bars",
     "speedup_beside_the_paper",
     "staircase",
+    "stored_ablations",
     "stored_methods",
+    "switches_on_cora",
     "use_style",
     "validation_curves",
 ]

@@ -1,6 +1,6 @@
-"""Figures of the report: speed-ups beside the paper's factors, error over layers, all models against depth,
-recommenders' accuracy against bytes, parts of GNAQ. Each needs only stored results and is left out where they are
-missing.
+"""Figures of the report: speed-ups beside the paper's factors, accuracy against bits per value, error and energy over
+layers, all models against depth, switches of the release. Each needs only stored results and is left out where they are
+missing; recommenders' figures are in `plotting.recommendation`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from gnnq_lib.plotting.propagation import doubling_ticks
 from gnnq_lib.plotting.registry import figure
-from gnnq_lib.plotting.style import BLUE, VERMILION, look, set_finding
+from gnnq_lib.plotting.style import BLUE, FULL_PRECISION_LINE, VERMILION, WIDTH_INCHES, look, set_finding
 from gnnq_lib.reporting.claims import load_claims
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import title
@@ -59,7 +59,7 @@ def error_over_layers(results: pd.DataFrame) -> Figure | None:
     """Relative error of INT2 propagation against layers on Cora, mean over seeds: with teleport, as in SMP's base step,
     it levels off; without it (hollow marks) it rises further.
     """
-    rows = _error_rows()
+    rows = _per_layer("paper_error_growth", ("relative_error",))
     if rows.empty:
         return None
     drawing, axes = plt.subplots()
@@ -82,27 +82,193 @@ def error_over_layers(results: pd.DataFrame) -> Figure | None:
     return drawing
 
 
-def _error_rows() -> pd.DataFrame:
+def _per_layer(experiment: str, measures: tuple[str, ...]) -> pd.DataFrame:
+    """Rows of metrics such as relative_error@8, with the columns `measure` and `layer`."""
     rows = Results.stored().rows
-    rows = rows[(rows.experiment == "paper_error_growth") & rows.metric.astype(str).str.startswith("relative_error@")]
-    return rows.assign(layer=[int(metric.split("@")[1]) for metric in rows.metric])
+    rows = rows[(rows.experiment == experiment) & rows.metric.astype(str).str.split("@").str[0].isin(measures)]
+    parts = [metric.split("@") for metric in rows.metric]
+    return rows.assign(measure=[name for name, _ in parts], layer=[int(layer) for _, layer in parts])
+
+
+@figure("energy_over_layers")
+def energy_over_layers(results: pd.DataFrame) -> Figure | None:
+    """Relative Dirichlet energy (left) and mean average distance of neighbours (right) after every layer of models
+    trained on Cora, logarithmic, mean over seeds: GCN, APPNP, EMP and SMP in FP32, SMP in INT2 (hollow, dashed). SMP,
+    APPNP and EMP start at their class scores before propagation and level off, INT2 higher than FP32; a GCN's line ends
+    at its last hidden layer.
+    """
+    rows = _per_layer("paper_energy", ("dirichlet_energy", "mean_average_distance"))
+    if rows.empty:
+        return None
+    # What a GCN holds last are class scores, of which there are no earlier ones to compare with.
+    rows = rows[~((rows.model == "gcn") & (rows.layer == rows.num_layers))]
+    means = rows.groupby(["measure", "model", "method", "layer"], sort=False).value.mean()
+    drawing, panels = plt.subplots(1, 2, figsize=(1.35 * WIDTH_INCHES, 3.9))
+    labels = {"dirichlet_energy": "Dirichlet energy / |H|²", "mean_average_distance": "mean average distance"}
+    for axes, (measure, label) in zip(panels, labels.items()):
+        for (model, method), line in means[measure].groupby(["model", "method"], sort=False):
+            style, line = look(model).line(), line.droplevel(["model", "method"]).sort_index()
+            if method != "fp32":
+                style |= {"label": f"{style['label']}, INT2", "fillstyle": "none", "linestyle": "--"}
+            axes.plot(line.index, line.values, **style)
+        axes.set(xlabel="layers", ylabel=label, yscale="log")
+        doubling_ticks(axes, [layer for layer in sorted(rows.layer.unique()) if layer & (layer - 1) == 0])
+    handles = panels[0].get_legend_handles_labels()
+    drawing.legend(*handles, fontsize=8, ncols=len(handles[1]), loc="outside lower center")
+    set_finding(drawing, _energy_finding(means["dirichlet_energy"]))
+    return drawing
+
+
+def _energy_finding(energy: pd.Series) -> str:
+    """How far SMP's energy moves once it has levelled off, and how far below it a GCN's hidden layers come."""
+    lines = {model: energy[model]["fp32"] for model in ("smp", "gcn") if model in energy and "fp32" in energy[model]}
+    if "smp" not in lines or 8 not in lines["smp"]:
+        return "Energy over layers on Cora"
+    smp, deepest = lines["smp"], lines["smp"].index.max()
+    change = 100 * abs(smp[deepest] / smp[8] - 1)
+    text = f"From 8 to {deepest} layers SMP's energy changes by {change:.0f} %"
+    if "gcn" not in lines:
+        return f"{text} (Cora)"
+    share = (lines["gcn"] / smp).dropna()
+    return f"{text}; a GCN's is down to {100 * share.min():.0f} % of SMP's after {share.idxmin()} (Cora)"
+
+
+PER_VALUE = "accuracy_public|paper_public_*|paper_methods_*|methods_cora*"
+_PLAIN = {"as_released": False, "multiplier": False, "shared_ranges": False}
+
+
+@figure("accuracy_by_bits_per_value")
+def accuracy_by_bits_per_value(results: pd.DataFrame) -> Figure | None:
+    """Test accuracy of SMP against bits per value (largest stage, scales included) with every quantizer at every width
+    that is stored, a panel per data set (public splits), mean and standard deviation over seeds; filled marks start
+    from FP32 weights, hollow ones from scratch; FP32 as a dashed line.
+    """
+    stored = Results.stored()
+    rows = stored.select("test_accuracy", PER_VALUE, model="smp", split="public", **_PLAIN)
+    rows = rows.drop_duplicates(["dataset", "method", "bits", "start", "seed"])
+    full, low = rows[rows.bits == 32], rows[rows.bits < 32]
+    datasets = [name for name in ("cora", "citeseer", "pubmed") if name in set(low.dataset) & set(full.dataset)]
+    if not datasets:
+        return None
+    drawing, panels = plt.subplots(
+        1, len(datasets), figsize=(max(WIDTH_INCHES, 2.9 * len(datasets)), 4.6), squeeze=False
+    )
+    table = low.groupby(["dataset", "method", "start", "bits"]).agg(
+        mean=("value", "mean"), std=("value", "std"), at=("bits_per_value", "max")
+    )
+    shown = {}
+    for axes, dataset in zip(panels[0], datasets):
+        for (method, start), line in table.loc[dataset].groupby(["method", "start"]):
+            hollow = {"fillstyle": "none", "linestyle": ":"} if start == "scratch" else {"fillstyle": "full"}
+            drawn = axes.errorbar(line["at"], line["mean"], line["std"], capsize=2, **{**look(method).line(), **hollow})
+            if start != "scratch" or look(method).label not in shown:
+                shown[look(method).label] = drawn
+        axes.axhline(full[full.dataset == dataset].value.mean(), **FULL_PRECISION_LINE)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([2, 4, 8], ["2", "4", "8"])
+        axes.set_title(title(dataset))
+        axes.set_xlabel("bits per value, scales included")
+    panels[0][0].set_ylabel("test accuracy (%)")
+    columns = max(3, 2 * len(datasets) - 1)
+    drawing.legend(shown.values(), shown.keys(), fontsize=8, ncols=columns, loc="outside lower center",
+                   title="hollow: from scratch; bars: std over seeds; dashed: FP32", title_fontsize=8)  # fmt: skip
+    set_finding(drawing, _per_value_finding(table, full, datasets))
+    return drawing
+
+
+def _per_value_finding(table: pd.DataFrame, full: pd.DataFrame, datasets: list[str]) -> str:
+    """At the fewest bits: the best quantizer under 3 bits per value on the first data set, and what it loses."""
+    here = table.loc[datasets[0]].reset_index()
+    few = here[here["at"] <= 3]
+    if few.empty:
+        return "Accuracy against bits per value"
+    best = few.loc[few["mean"].idxmax()]
+    loss = full[full.dataset == datasets[0]].value.mean() - best["mean"]
+    return (
+        f"Under 3 bits per value {look(best.method).label} loses least on {title(datasets[0])}: {loss:.1f} points at "
+        f"{best['at']:.2f} bits"
+    )
 
 
 @figure("depth_of_all_models")
 def depth_of_all_models(results: pd.DataFrame) -> Figure | None:
-    """Test accuracy on Cora against the number of layers, FP32, all models, mean over seeds."""
-    rows = Results.stored().select("test_accuracy", "paper_depth_cora_baselines", dataset="cora", method="fp32")
+    """Test accuracy on Cora against the number of layers, all models, mean over seeds: FP32 and, in a second panel if
+    stored, INT2 (a power of two per node, from FP32 weights).
+    """
+    stored = Results.stored()
+    rows = stored.select("test_accuracy", "paper_depth_cora_baselines", dataset="cora", method="fp32")
+    if rows[rows.num_layers == rows.num_layers.max()].model.nunique() < 2:
+        return None  # half-way through the table: one model cannot be the best
+    low = stored.select("test_accuracy", "paper_depth_cora_int2", dataset="cora", method="node_pow2", bits=2)
+    parts = {"FP32": rows, "INT2": low} if len(low) else {"FP32": rows}
+    drawing, panels = plt.subplots(1, len(parts), figsize=(WIDTH_INCHES * (1.5 if len(low) else 1), 4.4), sharey=True,
+                                   squeeze=False)  # fmt: skip
+    for axes, (name, part) in zip(panels[0], parts.items()):
+        means = part.groupby(["model", "num_layers"]).value.mean()
+        for model, line in means.groupby("model"):
+            line = line.droplevel("model")  # models may have different depths
+            axes.plot(line.index, line.values, **look(model).line())
+        doubling_ticks(axes, sorted(part.num_layers.unique()))
+        axes.set(xlabel="layers")
+        axes.set_title(name if len(parts) > 1 else "")
+    panels[0][0].set_ylabel("test accuracy (%)")
+    handles = panels[0][0].get_legend_handles_labels()
+    drawing.legend(*handles, fontsize=8, ncols=5, loc="outside lower center")
+    best = [_best_at_the_deepest(name, part, len(parts) > 1) for name, part in parts.items()]
+    set_finding(drawing, "; ".join(best))
+    return drawing
+
+
+def _best_at_the_deepest(name: str, rows: pd.DataFrame, named: bool) -> str:
+    deepest = rows.num_layers.max()
+    means = rows[rows.num_layers == deepest].groupby("model").value.mean()
+    where = f"in {name}, " if named else ""
+    return f"At {deepest:.0f} layers {where}{look(means.idxmax()).label} is best: {means.max():.1f} %"
+
+
+# Setting -> value -> words; a run of `paper_switches` is named by what differs from the defaults.
+_SWITCHES = {
+    "multiplier": {True: "multiplier"},
+    "gap_term": {True: "its dropped term"},
+    "placement": {"edge": "messages per edge"},
+    "shared_ranges": {True: "shared range factors"},
+    "as_released": {True: "released gradient"},
+    "calibration": {"training": "ranges of training"},
+    "dropout_first": {True: "dropout first"},
+}
+
+
+@figure("switches_on_cora")
+def switches_on_cora(results: pd.DataFrame) -> Figure | None:
+    """Test accuracy with each switch between the release and the default turned on, Cora from scratch: full precision
+    above, INT2 below; mean and standard deviation over seeds.
+    """
+    rows = Results.stored().select("test_accuracy", "paper_switches", dataset="cora")
     if rows.empty:
         return None
-    means = rows.groupby(["model", "num_layers"]).value.mean().unstack()
-    drawing, axes = plt.subplots(figsize=(5.4, 4.2))
-    for model, line in means.iterrows():
-        axes.plot(means.columns, line, **look(model).line())
-    doubling_ticks(axes, list(means.columns))
-    axes.set(xlabel="layers", ylabel="test accuracy (%)")
-    axes.legend(fontsize=8, ncols=3, loc="lower left")
-    best = means[means.columns.max()].idxmax()
-    set_finding(
-        drawing, f"At {means.columns.max():.0f} layers {look(best).label} is best: {means.loc[best].iloc[-1]:.1f} %"
+    rows = rows.assign(name=[_switch_name(row) for _, row in rows.iterrows()])
+    table = (
+        rows.groupby(["bits", "name"], sort=False)
+        .value.agg(["mean", "std", "size"])
+        .sort_index(level="bits", ascending=False, sort_remaining=False)
     )
+    drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 1.3 + 0.3 * len(table)))
+    for place, ((bits, _), line) in enumerate(table.iterrows()):
+        color, marker = (BLUE, "o") if bits == 32 else (VERMILION, "s")
+        axes.errorbar(line["mean"], place, xerr=line["std"], fmt=marker, color=color, capsize=3)
+    axes.set_yticks(range(len(table)), [name for _, name in table.index], fontsize=8)
+    axes.invert_yaxis()
+    drawing.supxlabel("test accuracy (%), Cora; circles: FP32, squares: INT2; bars: std over seeds", fontsize=9)
+    low = table[table.index.get_level_values("bits") == 2]["mean"]
+    text = "Switches of the release on Cora"
+    if len(low) > 1:
+        text = f"INT2 from scratch: from {low.min():.1f} % ({low.idxmin()[1]}) to {low.max():.1f} % ({low.idxmax()[1]})"
+    set_finding(drawing, text)
     return drawing
+
+
+def _switch_name(row: pd.Series) -> str:
+    """The model or quantizer of a run, and the switches that are on."""
+    switches = [words[row[name]] for name, words in _SWITCHES.items() if name in row and row[name] in words]
+    first = look(row.model if row.bits == 32 else row.method).label
+    return ", ".join([first, *switches])
