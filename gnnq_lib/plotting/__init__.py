@@ -21,6 +21,7 @@ from gnnq_lib.plotting.recommendation import (
     node_levels,
     popularity_curve,
     quality_by_bytes,
+    stored_ablations,
     stored_methods,
     validation_curves,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "speedup_bars",
     "speedup_beside_the_paper",
     "staircase",
+    "stored_ablations",
     "stored_methods",
     "switches_on_cora",
     "use_style",

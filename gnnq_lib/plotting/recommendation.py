@@ -181,12 +181,9 @@ def stored_methods(table: str) -> pd.DataFrame:
         train_seconds, and mean, std and n of recall@10, ndcg@10, recall@20, ndcg@20 (`recall@10`, `recall@10_std`).
         Empty if the table was not measured.
     """
-    folders = dict.fromkeys([project_root() / "data" / "results", results_dir()])
-    stores = [ResultsStore(folder / f"{table}.csv") for folder in folders if (folder / f"{table}.csv").is_file()]
-    if not stores:
+    rows, configs = _stored(table)
+    if rows.empty:
         return pd.DataFrame()
-    rows = pd.concat([store.frame() for store in stores]).drop_duplicates(["config_key", "metric"], keep="last")
-    configs = {key: config for store in stores for key, config in store.configs().items()}
     settings = _differing(configs)
     rows = rows.assign(setting=rows.config_key.map(settings).fillna(""))
     keys = ["dataset", "method", "bits", "setting"]
@@ -240,19 +237,112 @@ def recommendation_by_bytes(results: pd.DataFrame) -> Figure | None:
     return quality_by_bytes(here, finding)
 
 
+# Setting of GNAQ -> value -> words, for what `rec_ablations` changes; others are named by setting and value.
+_PARTS = {
+    "node_aware": {False: "one set of levels for all nodes"},
+    "placement": {"midpoints": "first levels at midpoints", "released": "first levels as released"},
+    "refine_steps": {0: "no refinement"},
+    "gradient": {"straight_through": "straight-through gradient", "levels": "gradient through levels only"},
+    "tanh": {True: "levels through tanh", False: "no tanh"},
+    "linear_head": {True: "linear head", False: "no linear head"},
+    "update_every": {0: "codes never renewed", 10: "codes renewed at every 10th step"},
+    "order_weight": {0.0: "without the teacher's order", 5.0: "with the teacher's order"},
+    "anchor": {1.0: "anchored at the teacher"},
+    "level_bits": {16: "levels in 16 bits"},
+}
+_AS_RELEASED = {"tanh": True, "linear_head": True, "update_every": 1}  # the release's own settings
+_NOT_PARTS = ("dataset", "seed", "method", "split_seed")
+
+
+def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> pd.DataFrame:
+    """What each changed part of 2-bit GNAQ does to a metric, in percent of the default of the same data set and seed.
+
+    The default is the GNAQ run whose every setting is the usual one of its data set. Forms as released are named by
+    what differs from the release.
+
+    Args:
+        table: name of a results store.
+        metric: what is compared.
+
+    Returns:
+        Columns dataset, part, mean, std (NaN for one seed) and n, parts in the order of the store; empty if the table
+        or its default was not measured.
+    """
+    rows, configs = _stored(table)
+    if rows.empty:
+        return pd.DataFrame()
+    of_gnaq = rows.method.isin(["gnaq", "gnaq_as_released"]) & (rows.bits == 2) & (rows.metric == metric)
+    rows = rows[of_gnaq & rows.config_key.isin(set(configs))]
+    usual: dict[str, dict] = {}
+    for dataset, here in rows[rows.method == "gnaq"].groupby("dataset", sort=False):  # budgets differ between data sets
+        settings = [configs[key] for key in here.config_key]
+        usual[dataset] = {name: _most_common([config[name] for config in settings]) for name in settings[0]}
+    rows = rows[rows.dataset.isin(list(usual))]
+    rows = rows.assign(part=[_part_name(configs[key], usual[configs[key]["dataset"]]) for key in rows.config_key])
+    default = rows[rows.part == ""][["dataset", "seed", "value"]].rename(columns={"value": "default"})
+    changed = rows[rows.part != ""].merge(default, on=["dataset", "seed"])
+    changed = changed.assign(change=100 * (changed.value / changed.default - 1))
+    found = changed.groupby(["dataset", "part"], sort=False).change.agg(["mean", "std", "size"])
+    return found.rename(columns={"size": "n"}).reset_index()
+
+
 @figure("recommendation_ablations")
 def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
-    """What each part of GNAQ changes in NDCG@10, one at a time, on the first data set of `rec_ablations`."""
-    table = stored_methods("rec_ablations")
+    """What each part of GNAQ changes in NDCG@10, one at a time, in percent of the default, a panel per data set of
+    `rec_ablations`; bars to the left are losses, lines one standard deviation over seeds.
+    """
+    table = stored_ablations()
     if table.empty:
         return None
-    here = table[table.dataset == table.dataset.iloc[0]]
-    changes = ablation_changes(here)
-    if not changes:
-        return None
-    worst = min(changes, key=changes.get)
-    finding = f"On {here.dataset.iloc[0]}, '{worst}' costs GNAQ most: {changes[worst]:.1f} % of NDCG@10"
-    return difference_bars(changes, finding, "change of NDCG@10 against the default (%)")
+    datasets, parts = list(dict.fromkeys(table.dataset)), list(dict.fromkeys(table.part))
+    size = (WIDTH_INCHES + 2.2 * (len(datasets) - 1), 1.5 + 0.3 * len(parts))
+    drawing, panels = plt.subplots(1, len(datasets), figsize=size, sharey=True, squeeze=False)
+    for axes, dataset in zip(panels[0], datasets):
+        here = table[table.dataset == dataset].set_index("part").reindex(parts)
+        colors = [BLUE if value >= 0 else VERMILION for value in here["mean"]]
+        axes.barh(range(len(parts)), here["mean"], xerr=here["std"].fillna(0), color=colors, ecolor="black", capsize=2)
+        axes.axvline(0, color="black", linewidth=1)
+        axes.set_title(f"{dataset} (n = {here.n.max():.0f})")
+    panels[0][0].set_yticks(range(len(parts)), parts, fontsize=8)
+    panels[0][0].invert_yaxis()
+    drawing.supxlabel("change of NDCG@10 against the default (%)", fontsize=10)
+    first = table[table.dataset == datasets[0]].set_index("part")["mean"]
+    first = first[[not part.startswith("as released") for part in first.index]]
+    finding = f"GNAQ as released beside its default on {datasets[0]}"
+    if len(first) and first.min() < 0:
+        finding = f"On {datasets[0]}, '{first.idxmin()}' costs GNAQ most: {-first.min():.1f} % of NDCG@10"
+    elif len(first):
+        finding = f"On {datasets[0]}, no single change costs GNAQ anything in NDCG@10"
+    set_finding(drawing, finding)
+    return drawing
+
+
+def _part_name(config: Mapping[str, object], usual: Mapping[str, object]) -> str:
+    """In words, what a run changes; empty for the default."""
+    released = config["method"] == "gnaq_as_released"
+    base = {**usual, **_AS_RELEASED} if released else usual
+    # None stands for the method's own value in settings that were not resolved.
+    changed = [n for n, v in config.items() if n not in _NOT_PARTS and n in base and v != base[n] and v is not None]
+    if released:  # it never reads GNAQ's other settings
+        changed = [name for name in changed if name in _AS_RELEASED]
+    words = [_PARTS.get(name, {}).get(config[name], f"{name} {config[name]}") for name in changed]
+    return ", ".join((["as released"] if released else []) + words)
+
+
+def _most_common(values: Sequence[object]) -> object:
+    """The most common value, the first of several."""
+    texts = [repr(value) for value in values]
+    return values[texts.index(max(dict.fromkeys(texts), key=texts.count))]
+
+
+def _stored(table: str) -> tuple[pd.DataFrame, dict[str, dict]]:
+    """Rows of a table and its settings by key, of the project's results and newer ones of the results folder."""
+    folders = dict.fromkeys([project_root() / "data" / "results", results_dir()])
+    stores = [ResultsStore(folder / f"{table}.csv") for folder in folders if (folder / f"{table}.csv").is_file()]
+    if not stores:
+        return pd.DataFrame(), {}
+    rows = pd.concat([store.frame() for store in stores]).drop_duplicates(["config_key", "metric"], keep="last")
+    return rows, {key: config for store in stores for key, config in store.configs().items()}
 
 
 def _line(name: str, index: int) -> dict:

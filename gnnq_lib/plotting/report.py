@@ -93,8 +93,9 @@ def _per_layer(experiment: str, measures: tuple[str, ...]) -> pd.DataFrame:
 @figure("energy_over_layers")
 def energy_over_layers(results: pd.DataFrame) -> Figure | None:
     """Relative Dirichlet energy (left) and mean average distance of neighbours (right) after every layer of models
-    trained on Cora, logarithmic, mean over seeds: GCN, APPNP, EMP and SMP in FP32, SMP in INT2 (hollow, dashed). SMP, APPNP
-    and EMP start at their class scores before propagation and level off; a GCN's line ends at its last hidden layer.
+    trained on Cora, logarithmic, mean over seeds: GCN, APPNP, EMP and SMP in FP32, SMP in INT2 (hollow, dashed). SMP,
+    APPNP and EMP start at their class scores before propagation and level off, INT2 higher than FP32; a GCN's line ends
+    at its last hidden layer.
     """
     rows = _per_layer("paper_energy", ("dirichlet_energy", "mean_average_distance"))
     if rows.empty:
@@ -119,27 +120,17 @@ def energy_over_layers(results: pd.DataFrame) -> Figure | None:
 
 
 def _energy_finding(energy: pd.Series) -> str:
-    """How far SMP and, if it is there, a GCN have come down at the deepest layer that both share."""
-    layers = {model: set(energy[model]["fp32"].index) for model in ("smp", "gcn") if (model, "fp32") in _heads(energy)}
-    if "smp" not in layers:
+    """How far SMP's energy moves once it has levelled off, and how far below it a GCN's hidden layers come."""
+    lines = {model: energy[model]["fp32"] for model in ("smp", "gcn") if model in energy and "fp32" in energy[model]}
+    if "smp" not in lines or 8 not in lines["smp"]:
         return "Energy over layers on Cora"
-    deepest = max(set.intersection(*layers.values()))
-    smp = (
-        f"After {deepest} layers SMP keeps {100 * energy['smp', 'fp32', deepest] / _start(energy, 'smp'):.0f} % of the"
-    )
-    if "gcn" not in layers:
-        return f"{smp} energy of its class scores"
-    times = energy["smp", "fp32", deepest] / energy["gcn", "fp32", deepest]
-    return f"{smp} energy of its class scores, {times:.1f} times a GCN's energy (Cora)"
-
-
-def _heads(energy: pd.Series) -> set[tuple[str, str]]:
-    return set(energy.index.droplevel("layer"))
-
-
-def _start(energy: pd.Series, model: str) -> float:
-    line = energy[model]["fp32"]
-    return float(line.loc[line.index.min()])
+    smp, deepest = lines["smp"], lines["smp"].index.max()
+    change = 100 * abs(smp[deepest] / smp[8] - 1)
+    text = f"From 8 to {deepest} layers SMP's energy changes by {change:.0f} %"
+    if "gcn" not in lines:
+        return f"{text} (Cora)"
+    share = (lines["gcn"] / smp).dropna()
+    return f"{text}; a GCN's is down to {100 * share.min():.0f} % of SMP's after {share.idxmin()} (Cora)"
 
 
 PER_VALUE = "accuracy_public|paper_public_*|paper_methods_*|methods_cora*"
@@ -148,9 +139,9 @@ _PLAIN = {"as_released": False, "multiplier": False, "shared_ranges": False}
 
 @figure("accuracy_by_bits_per_value")
 def accuracy_by_bits_per_value(results: pd.DataFrame) -> Figure | None:
-    """Test accuracy of SMP against bits per value (largest stage, scales included) with every quantizer at every stored
-    width, a panel per data set of the public splits, mean and standard deviation over seeds; filled marks start from FP32
-    weights, hollow ones from scratch; FP32 as a dashed line.
+    """Test accuracy of SMP against bits per value (largest stage, scales included) with every quantizer at every width
+    that is stored, a panel per data set (public splits), mean and standard deviation over seeds; filled marks start
+    from FP32 weights, hollow ones from scratch; FP32 as a dashed line.
     """
     stored = Results.stored()
     rows = stored.select("test_accuracy", PER_VALUE, model="smp", split="public", **_PLAIN)
@@ -176,9 +167,10 @@ def accuracy_by_bits_per_value(results: pd.DataFrame) -> Figure | None:
         axes.set_xscale("log", base=2)
         axes.set_xticks([2, 4, 8], ["2", "4", "8"])
         axes.set_title(title(dataset))
-    drawing.supxlabel("bits per value, scales included (largest stage)", fontsize=10)
+        axes.set_xlabel("bits per value, scales included")
     panels[0][0].set_ylabel("test accuracy (%)")
-    drawing.legend(shown.values(), shown.keys(), fontsize=8, ncols=max(3, 2 * len(datasets) - 1), loc="outside lower center",
+    columns = max(3, 2 * len(datasets) - 1)
+    drawing.legend(shown.values(), shown.keys(), fontsize=8, ncols=columns, loc="outside lower center",
                    title="hollow: from scratch; bars: std over seeds; dashed: FP32", title_fontsize=8)  # fmt: skip
     set_finding(drawing, _per_value_finding(table, full, datasets))
     return drawing
@@ -200,13 +192,13 @@ def _per_value_finding(table: pd.DataFrame, full: pd.DataFrame, datasets: list[s
 
 @figure("depth_of_all_models")
 def depth_of_all_models(results: pd.DataFrame) -> Figure | None:
-    """Test accuracy on Cora against the number of layers, all models, mean over seeds: FP32 and, in a second panel where
-    it is stored, INT2 (a power of two per node, from FP32 weights).
+    """Test accuracy on Cora against the number of layers, all models, mean over seeds: FP32 and, in a second panel if
+    stored, INT2 (a power of two per node, from FP32 weights).
     """
     stored = Results.stored()
     rows = stored.select("test_accuracy", "paper_depth_cora_baselines", dataset="cora", method="fp32")
-    if rows.empty:
-        return None
+    if rows[rows.num_layers == rows.num_layers.max()].model.nunique() < 2:
+        return None  # half-way through the table: one model cannot be the best
     low = stored.select("test_accuracy", "paper_depth_cora_int2", dataset="cora", method="node_pow2", bits=2)
     parts = {"FP32": rows, "INT2": low} if len(low) else {"FP32": rows}
     drawing, panels = plt.subplots(1, len(parts), figsize=(WIDTH_INCHES * (1.5 if len(low) else 1), 4.4), sharey=True,
@@ -248,8 +240,8 @@ _SWITCHES = {
 
 @figure("switches_on_cora")
 def switches_on_cora(results: pd.DataFrame) -> Figure | None:
-    """Test accuracy with each switch between the release and the default turned on, Cora from scratch: full precision above,
-    INT2 below; mean and standard deviation over seeds.
+    """Test accuracy with each switch between the release and the default turned on, Cora from scratch: full precision
+    above, INT2 below; mean and standard deviation over seeds.
     """
     rows = Results.stored().select("test_accuracy", "paper_switches", dataset="cora")
     if rows.empty:
@@ -266,7 +258,7 @@ def switches_on_cora(results: pd.DataFrame) -> Figure | None:
         axes.errorbar(line["mean"], place, xerr=line["std"], fmt=marker, color=color, capsize=3)
     axes.set_yticks(range(len(table)), [name for _, name in table.index], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("test accuracy (%), Cora; circles: FP32, squares: INT2; bars: std over seeds", fontsize=9)
+    drawing.supxlabel("test accuracy (%), Cora; circles: FP32, squares: INT2; bars: std over seeds", fontsize=9)
     low = table[table.index.get_level_values("bits") == 2]["mean"]
     text = "Switches of the release on Cora"
     if len(low) > 1:

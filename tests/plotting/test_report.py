@@ -6,7 +6,14 @@ import pandas as pd
 import pytest
 
 from gnnq_lib.plotting import report
-from gnnq_lib.plotting.report import depth_of_all_models, error_over_layers, speedup_beside_the_paper
+from gnnq_lib.plotting.report import (
+    accuracy_by_bits_per_value,
+    depth_of_all_models,
+    energy_over_layers,
+    error_over_layers,
+    speedup_beside_the_paper,
+    switches_on_cora,
+)
 from gnnq_lib.reporting.results import Results
 from tests.reporting.test_rules import bench, runs
 
@@ -19,7 +26,17 @@ def stored(monkeypatch):
     return put
 
 
-@pytest.mark.parametrize("draw", [depth_of_all_models, error_over_layers, speedup_beside_the_paper])
+EVERY = [
+    accuracy_by_bits_per_value,
+    depth_of_all_models,
+    energy_over_layers,
+    error_over_layers,
+    speedup_beside_the_paper,
+    switches_on_cora,
+]
+
+
+@pytest.mark.parametrize("draw", EVERY, ids=lambda draw: draw.__name__)
 def test_left_out_without_results(stored, draw):
     stored()
     assert draw(pd.DataFrame()) is None
@@ -52,3 +69,82 @@ def test_depth_figure_names_the_best(stored):
             rows += runs("paper_depth_cora_baselines", [value], model=model, method="fp32", bits=32, num_layers=layers)
     stored(rows)
     assert depth_of_all_models(pd.DataFrame()).get_suptitle() == "At 64 layers SMP is best: 84.0 %"
+
+
+def test_depth_figure_waits_for_a_second_model(stored):
+    stored(runs("paper_depth_cora_baselines", [30.0], model="gcn", method="fp32", bits=32, num_layers=64))
+    assert depth_of_all_models(pd.DataFrame()) is None
+
+
+def test_depth_figure_has_a_panel_for_int2_with_depths_of_its_own(stored):
+    rows = []
+    for model, method, bits, layers in (
+        ("gcn", "fp32", 32, 64), ("smp", "fp32", 32, 64), ("gcn", "node_pow2", 2, 32), ("smp", "node_pow2", 2, 64)
+    ):  # fmt: skip
+        table = "paper_depth_cora_baselines" if bits == 32 else "paper_depth_cora_int2"
+        rows += runs(table, [80.0 + layers / 32], model=model, method=method, bits=bits, num_layers=layers)
+    rows += runs("paper_depth_cora_int2", [10.0], model="smp", method="bt_star", num_layers=64)
+    stored(rows)
+    full, low = depth_of_all_models(pd.DataFrame()).axes
+    assert (full.get_title(), low.get_title()) == ("FP32", "INT2")
+    assert {line.get_label(): list(line.get_xdata()) for line in low.lines} == {"GCN": [32], "SMP": [64]}
+    assert [list(line.get_ydata()) for line in low.lines] == [[81.0], [82.0]]
+
+
+def energies(model, values, method="fp32", measure="dirichlet_energy", last=32):
+    bits = 32 if method == "fp32" else 2
+    return [
+        row
+        for layer, value in values.items()
+        for row in runs("paper_energy", [value, value], f"{measure}@{layer}", model=model, method=method, bits=bits,
+                        num_layers=last)
+    ]  # fmt: skip
+
+
+def test_energy_figure_states_how_far_smp_and_a_gcn_come_down(stored):
+    rows = energies("smp", {0: 0.4, 8: 0.05, 16: 0.04, 32: 0.04})
+    rows += energies("gcn", {8: 0.04, 16: 0.01, 31: 0.03, 32: 0.9})
+    rows += energies("smp", {0: 0.3, 32: 0.1}, "node_pow2")
+    for model in ("smp", "gcn"):
+        rows += energies(model, {8: 0.2, 31: 0.1}, measure="mean_average_distance")
+    stored(rows)
+    drawing = energy_over_layers(pd.DataFrame())
+    title = " ".join(drawing.get_suptitle().split())
+    assert title == "From 8 to 32 layers SMP's energy changes by 20 %; a GCN's is down to 25 % of SMP's after 16 (Cora)"
+    lines = {line.get_label(): list(line.get_xdata()) for line in drawing.axes[0].lines}
+    assert lines == {"SMP": [0, 8, 16, 32], "GCN": [8, 16, 31], "SMP, INT2": [0, 32]}  # without a GCN's class scores
+    assert [axes.get_yscale() for axes in drawing.axes] == ["log", "log"]
+
+
+def test_energy_of_another_experiment_is_not_drawn(stored):
+    stored([{**row, "experiment": "mine"} for row in energies("smp", {0: 0.4, 8: 0.05})])
+    assert energy_over_layers(pd.DataFrame()) is None
+
+
+def test_bits_per_value_figure_takes_each_seed_once_and_leaves_ablations_out(stored):
+    plain = {"as_released": False, "multiplier": False, "dataset": "cora", "start": "fp32"}
+    rows = runs("accuracy_public", [84.0, 84.0], method="fp32", bits=32, **plain)
+    rows += runs("accuracy_public", [83.0, 83.4], method="node_pow2", bits_per_value=2.3, **plain)
+    rows += runs("methods_cora", [83.0, 83.4, 82.0], method="node_pow2", bits_per_value=2.3, **plain)
+    rows += runs("methods_cora_scratch", [70.0], method="qlr", bits_per_value=2.0, **{**plain, "start": "scratch"})
+    rows += runs("paper_methods_cora", [20.0], method="qlr", bits_per_value=2.0, **{**plain, "as_released": True})
+    stored(rows)
+    drawing = accuracy_by_bits_per_value(pd.DataFrame())
+    (axes,) = drawing.axes
+    points = sorted((float(c[0].get_xdata()[0]), float(c[0].get_ydata()[0])) for c in axes.containers)
+    assert points == [(2.0, pytest.approx(70.0)), (2.3, pytest.approx((83.0 + 83.4 + 82.0) / 3))]
+    assert 84.0 in [line.get_ydata()[0] for line in axes.lines]
+    title = " ".join(drawing.get_suptitle().split())
+    assert title == "Under 3 bits per value power of two per node loses least on Cora: 1.2 points at 2.30 bits"
+
+
+def test_switches_are_named_and_the_worst_and_best_are_stated(stored):
+    rows = runs("paper_switches", [84.0, 84.2], method="fp32", bits=32, multiplier=True)
+    for value, switches in ((60.0, {}), (50.0, {"shared_ranges": True}), (76.0, {"as_released": True})):
+        rows += runs("paper_switches", [value], method="qlr", bits=2, **switches)
+    stored(rows)
+    drawing = switches_on_cora(pd.DataFrame())
+    names = [label.get_text() for label in drawing.axes[0].get_yticklabels()]
+    assert names == ["SMP, multiplier", "QLR", "QLR, shared range factors", "QLR, released gradient"]
+    title = " ".join(drawing.get_suptitle().split())
+    assert title == "INT2 from scratch: from 50.0 % (QLR, shared range factors) to 76.0 % (QLR, released gradient)"
