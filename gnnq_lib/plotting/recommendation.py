@@ -87,7 +87,7 @@ def node_levels(nodes: Mapping[str, tuple[Sequence[float], Sequence[float]]], fi
             axes.axvline(level, color=VERMILION, linewidth=2, label="levels" if index == 0 else None)
         for index, threshold in enumerate((levels[1:] + levels[:-1]) / 2):
             axes.axvline(threshold, color=GREY, linestyle=":", label="thresholds" if index == 0 else None)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title, fontsize=10, loc="left")
         axes.set_ylabel("values")
     np.atleast_1d(panels)[0].legend(fontsize=8)
     np.atleast_1d(panels)[-1].set_xlabel("entry of the node's embedding")
@@ -302,7 +302,7 @@ def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
         colors = [BLUE if value >= 0 else VERMILION for value in here["mean"]]
         axes.barh(range(len(parts)), here["mean"], xerr=here["std"].fillna(0), color=colors, ecolor="black", capsize=2)
         axes.axvline(0, color="black", linewidth=1)
-        axes.set_title(f"{dataset} (n = {here.n.max():.0f})")
+        axes.set_title(f"{dataset} (n = {here.n.max():.0f})", loc="left")
     panels[0][0].set_yticks(range(len(parts)), parts, fontsize=8)
     panels[0][0].invert_yaxis()
     drawing.supxlabel("change of NDCG@10 against the default (%)", fontsize=10)

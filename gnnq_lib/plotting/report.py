@@ -210,7 +210,7 @@ def depth_of_all_models(results: pd.DataFrame) -> Figure | None:
             axes.plot(line.index, line.values, **look(model).line())
         doubling_ticks(axes, sorted(part.num_layers.unique()))
         axes.set(xlabel="layers")
-        axes.set_title(name if len(parts) > 1 else "")
+        axes.set_title(name if len(parts) > 1 else "", loc="left")
     panels[0][0].set_ylabel("test accuracy (%)")
     handles = panels[0][0].get_legend_handles_labels()
     drawing.legend(*handles, fontsize=8, ncols=5, loc="outside lower center")

@@ -69,7 +69,7 @@ def test_figures_from_stored_tables(measured):
     assert names == ["levels through tanh", "as released", "as released, no linear head"]
     # per seed: 0.18 / 0.19 and 0.20 / 0.21
     expected = 50 * (0.18 / 0.19 + 0.20 / 0.21) - 100
-    assert bars.patches[0].get_width() == pytest.approx(expected) and bars.get_title() == "lastfm (n = 2)"
+    assert bars.patches[0].get_width() == pytest.approx(expected) and bars.get_title("left") == "lastfm (n = 2)"
     # the forms as released lose more, but are no single part
     assert (
         " ".join(drawing.get_suptitle().split())
@@ -96,7 +96,8 @@ def test_every_part_of_the_ablation_table_has_a_name_and_each_data_set_a_panel(m
     # the first run, the default, has 0.2 on the first data set
     assert table["mean"].iloc[0] == pytest.approx(100 * (0.199 / 0.2 - 1))
     drawing = recommendation_ablations(pd.DataFrame())
-    assert [axes.get_title() for axes in drawing.axes] == [f"{name} (n = 1)" for name in dict.fromkeys(table.dataset)]
+    titles = [axes.get_title("left") for axes in drawing.axes]
+    assert titles == [f"{name} (n = 1)" for name in dict.fromkeys(table.dataset)]
     plt.close("all")
 
 

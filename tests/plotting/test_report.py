@@ -86,7 +86,7 @@ def test_depth_figure_has_a_panel_for_int2_with_depths_of_its_own(stored):
     rows += runs("paper_depth_cora_int2", [10.0], model="smp", method="bt_star", num_layers=64)
     stored(rows)
     full, low = depth_of_all_models(pd.DataFrame()).axes
-    assert (full.get_title(), low.get_title()) == ("FP32", "INT2")
+    assert (full.get_title("left"), low.get_title("left")) == ("FP32", "INT2")
     assert {line.get_label(): list(line.get_xdata()) for line in low.lines} == {"GCN": [32], "SMP": [64]}
     assert [list(line.get_ydata()) for line in low.lines] == [[81.0], [82.0]]
 
