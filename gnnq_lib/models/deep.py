@@ -116,12 +116,31 @@ def _spread(self: nn.Module, edge_index: GraphOperator, x: Tensor, edge_weight: 
 
 
 class _GraphConv(GCNConv):
+    """A_hat (X W) + b, as torch_geometric has it; in low bits (A_hat X) W + b where X is 0 or more, after a relu, since
+    X W is of either sign and 2-bit codes for it cost a GCN of 8 layers on Cora ten points at each of two stages.
+
+    Args:
+        in_channels, out_channels: widths of X and of the result.
+        dropout: rate on X.
+        values: what X W holds in the first layer, whose X is sparse; None in the others.
+    """
+
     propagate = _spread
 
-    def __init__(self, in_channels: int, out_channels: int, values: Values) -> None:
+    def __init__(self, in_channels: int, out_channels: int, dropout: float, values: Values | None) -> None:
         super().__init__(in_channels, out_channels, normalize=False)
-        self.lin = Linear(self.lin)
-        self.spread = Spread(out_channels, values)
+        self.spread_first = values is None
+        self.dropout = dropout
+        self.lin = Linear(self.lin) if self.spread_first else self.lin
+        self.spread = Spread(in_channels, Values.NON_NEGATIVE) if self.spread_first else Spread(out_channels, values)
+
+    def forward(self, x: Tensor | FeatureMatrix, edge_index: GraphOperator) -> Tensor:
+        """(|V|, in) -> (|V|, out)."""
+        if not self.spread_first:
+            return super().forward(x, edge_index)
+        if not self.spread.low_bit:
+            return super().forward(dropout(x, self.dropout, self.training), edge_index)
+        return self.lin(self.spread(x, edge_index, self.dropout)) + self.bias
 
 
 class _InitialResidualConv(GCN2Conv):
@@ -129,13 +148,15 @@ class _InitialResidualConv(GCN2Conv):
 
     def __init__(self, hidden: int, layer: int, dropout: float) -> None:
         super().__init__(hidden, GCNII_ALPHA, GCNII_LAMBDA, layer, normalize=False)
-        self.spread = Spread(hidden, Values.NON_NEGATIVE, dropout)
+        self.spread = Spread(hidden, Values.NON_NEGATIVE)
+        self.dropout = dropout
         self.updates = Stage("updates", hidden, Values.NON_NEGATIVE)
         self.weights = Stage("weights", hidden, rows=hidden)
 
     def forward(self, x: Tensor, x_0: Tensor, edge_index: GraphOperator) -> Tensor:
         """torch_geometric's, with the mixture and the weights quantized."""
-        mixed = self.updates((1 - self.alpha) * self.spread(x, edge_index) + self.alpha * x_0).dequantize()
+        spread = self.spread(x, edge_index, self.dropout)
+        mixed = self.updates((1 - self.alpha) * spread + self.alpha * x_0).dequantize()
         weight = self.weights(self.weight1).dequantize()
         return torch.addmm(mixed, mixed, weight, beta=1.0 - self.beta, alpha=self.beta)
 
@@ -143,7 +164,7 @@ class _InitialResidualConv(GCN2Conv):
 class Gcn(StagedModel):
     """GCN (arXiv 1609.02907): H' = relu(A_hat H W + b) per layer, dropout before each; no relu after the last.
 
-    In low bits the hidden layers' messages are H W, of either sign; the last layer's are class scores.
+    In low bits the first layer's messages are X W, of either sign; from the second layer on they are H, from 0.
 
     Args:
         in_channels, num_classes, num_layers, hidden, dropout: see `make_deep_model`.
@@ -166,10 +187,12 @@ class Gcn(StagedModel):
         dropped_edges: float = 0.0,
     ) -> None:
         super().__init__()
-        self.dropout, self.dropped_edges = dropout, dropped_edges
+        self.dropped_edges = dropped_edges
         widths = [in_channels] + [hidden] * (num_layers - 1) + [num_classes]
-        values = [Values.SIGNED] * (num_layers - 1) + [Values.SCORES]
-        self.convs = nn.ModuleList(_GraphConv(i, o, v) for (i, o), v in zip(pairwise(widths), values, strict=True))
+        first = Values.SCORES if num_layers == 1 else Values.SIGNED
+        values = [first] + [None] * (num_layers - 1)
+        pairs = zip(pairwise(widths), values, strict=True)
+        self.convs = nn.ModuleList(_GraphConv(i, o, dropout, v) for (i, o), v in pairs)
         self.convs[0].lin = SparseLinear(in_channels, widths[1], dropout, bias=False)
         self.norm = PairNorm(scale_individually=True) if pair_norm else nn.Identity()
         self.states = nn.ModuleList(Stage("features", hidden, Values.NON_NEGATIVE) for _ in range(num_layers - 1))
@@ -187,7 +210,7 @@ class Gcn(StagedModel):
         for conv, state in zip(self.convs[1:], self.states, strict=True):
             x = state(torch.relu(self.norm(x))).dequantize()
             _keep(x, trajectory)
-            x = conv(dropout(x, self.dropout, self.training), operator)
+            x = conv(x, operator)
         x = self.embeddings(x).dequantize()
         return _keep(x, trajectory)
 

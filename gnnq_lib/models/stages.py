@@ -179,7 +179,6 @@ class Spread(nn.Module):
     Args:
         width: columns of x.
         values: what x holds.
-        dropout: rate in training.
 
     Example:
         >>> pair = GraphOperator(torch.tensor([[0, 1], [1, 0]]), 2)
@@ -187,23 +186,28 @@ class Spread(nn.Module):
         [3.0, 3.0]
     """
 
-    def __init__(self, width: int, values: Values = Values.SIGNED, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, values: Values = Values.SIGNED) -> None:
         super().__init__()
-        self.dropout = dropout
         self.messages = Stage("messages", width, values)
         self.aggregates = Stage("aggregates", width, values)
 
-    def forward(self, x: Tensor, operator: GraphOperator) -> Tensor:
-        """(|V|, width) -> (|V|, width)."""
-        if not (self.messages.low_bit or self.aggregates.low_bit):
-            return operator.normalised(dropout(x, self.dropout, self.training))
+    @property
+    def low_bit(self) -> bool:
+        """Whether messages or their sums are quantized."""
+        return self.messages.low_bit or self.aggregates.low_bit
+
+    def forward(self, x: Tensor, operator: GraphOperator, rate: float = 0.0) -> Tensor:
+        """(|V|, width) -> (|V|, width); `rate` of dropout in training."""
+        if not self.low_bit:
+            return operator.normalised(dropout(x, rate, self.training))
+
+        def message(x: Tensor) -> Quantized:
+            quantized = self.messages(x)
+            return quantized._replace(values=dropout(quantized.values, rate, self.training))
+
         state = Quantized(x, x.new_ones(()), low_bit=False)
         placed = Coordinates.SYMMETRIC, MessagePlacement.NODE
-        return aggregate(state, operator, self._message, self.aggregates, *placed).dequantize()
-
-    def _message(self, x: Tensor) -> Quantized:
-        message = self.messages(x)
-        return message._replace(values=dropout(message.values, self.dropout, self.training))
+        return aggregate(state, operator, message, self.aggregates, *placed).dequantize()
 
 
 class StagedModel(nn.Module):

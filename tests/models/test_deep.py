@@ -183,7 +183,7 @@ def test_per_node_powers_of_two_at_eight_bits_keep_the_differences_of_scores(tin
     models = make(name), ready(tiny, name, bits=8, ratio=1.0), ready(tiny, name, bits=2, ratio=1.0)
     exact, low, coarse = (logits - logits.mean(dim=1, keepdim=True) for logits in (evaluate(m, tiny) for m in models))
     error = [float((logits - exact).norm() / exact.norm()) for logits in (low, coarse)]
-    assert 0 < error[0] < 0.15 < error[1]  # rows of hidden values are clipped at 0.8 of their range
+    assert 0 < error[0] < min(0.25, 0.6 * error[1])  # rows of hidden values are clipped at 0.8 of their range
 
 
 @each_model
@@ -227,11 +227,27 @@ def test_bits_and_bytes_by_hand(tiny):
     assert bits["inputs"] == pytest.approx(2 + 8 * 32 / tiny.features.num_stored)
     assert bits["weights"] == pytest.approx(2 + (6 + 3) * 32 / (8 * 6 + 6 * 3))
     assert bits["features"] == pytest.approx(2 + 3 / 6 + 32 / (nodes * 6))
-    scores, hidden = 2 + 1 / 3 + 32 / (nodes * 3), 2 + 3 / 6 + 32 / (nodes * 6)
-    assert bits["messages"] == bits["aggregates"] == pytest.approx(max(scores, hidden))
-    assert bits["embeddings"] == pytest.approx(scores)
+    assert bits["messages"] == bits["aggregates"] == pytest.approx(2 + 3 / 6 + 32 / (nodes * 6))
+    assert bits["embeddings"] == pytest.approx(2 + 1 / 3 + 32 / (nodes * 3))
     assert model.parameter_bytes() == pytest.approx((8 * 6 + 6 * 3) * 2 / 8 + (6 + 3) * 4 + (6 + 3) * 4)
     assert make("gcn", 2).parameter_bytes() == 4 * (8 * 6 + 6 * 3 + 6 + 3)
+
+
+def test_a_low_bit_gcn_sends_what_comes_from_a_relu(tiny):
+    """X W is of either sign; only the first layer, whose X is sparse, sends it."""
+    model = low_bit(tiny, "gcn", layers=3)
+    anchors = [stage.quantizer.anchor for stage in stages_of(model, "messages")]
+    assert anchors == ["middle", "zero", "zero"] == [s.quantizer.anchor for s in stages_of(model, "aggregates")]
+    assert [stage.width for stage in stages_of(model, "messages")] == [6, 6, 6]
+    single = low_bit(tiny, "gcn", layers=1)
+    assert [stage.quantizer.anchor for stage in stages_of(single, "messages")] == ["top"]
+
+
+def test_the_two_orders_of_a_gcn_layer_agree(tiny):
+    """Messages of 8 bits and one scale: what is left is their rounding."""
+    exact = evaluate(make("gcn"), tiny)
+    low = evaluate(ready(tiny, "gcn", Method.MINMAX, bits=8, stages=("messages",)), tiny)
+    assert 0 < float((low - exact).norm() / exact.norm()) < 0.01
 
 
 def test_scales_are_no_second_parameters(tiny):
@@ -243,11 +259,11 @@ def test_scales_are_no_second_parameters(tiny):
 def test_messages_are_dropped_out_after_their_quantizer():
     """Before it, a training step would quantize values scaled by 1 / (1 - rate) on ranges of evaluation."""
     alone = GraphOperator(torch.zeros(2, 0, dtype=torch.int64), 50)
-    spread = Spread(4, Values.NON_NEGATIVE, dropout=0.5)
+    spread = Spread(4, Values.NON_NEGATIVE)
     quantize(spread, MethodOptions(Method.NODE_POW2, 2, ("messages",), alone.degree, 4))
     x = torch.rand(50, 4, generator=torch.Generator().manual_seed(0))
-    seen = set(spread.eval()(x, alone).unique().tolist())
-    dropped = set(spread.train()(x, alone).unique().tolist())
+    seen = set(spread.eval()(x, alone, 0.5).unique().tolist())
+    dropped = set(spread.train()(x, alone, 0.5).unique().tolist())
     assert dropped <= {0.0, *(2 * value for value in seen)} and len(dropped) > 1
 
 
