@@ -335,13 +335,15 @@ struct SlicePropagate {
     int32_t places[W];
     for (int f = 0; f < W; ++f) places[f] = Unit::place(f % kFields);
     const I shifts = _mm512_loadu_si512(places), codes = _mm512_set1_epi32(Unit::kCode);
-    const F step = _mm512_set1_ps(-scale);
+    const F step = _mm512_set1_ps(scale);
     for (int64_t node = first; node < end; ++node) {
       const uint32_t* row = state + (int64_t)a.position[node] * units();
       const F factor = _mm512_set1_ps(a.row_out[node]);
       for (int64_t u = 0, at = 0; at < a.num_values; ++u, at += kFields) {
         const I code = _mm512_and_si512(_mm512_srlv_epi32(_mm512_set1_epi32((int32_t)row[u]), shifts), codes);
-        const I whole = _mm512_sllv_epi32(code, _mm512_set1_epi32((int32_t)(row[u] >> Unit::kExponentAt)));
+        const I below = _mm512_sllv_epi32(code, _mm512_set1_epi32((int32_t)(row[u] >> Unit::kExponentAt)));
+        // Negated as an integer: a zero keeps its sign, as in the reference.
+        const I whole = _mm512_sub_epi32(_mm512_setzero_si512(), below);
         const F value = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(whole), step), factor);
         Lanes::store_first(a.out + node * a.num_values + at, value, (int)min64(kFields, a.num_values - at));
       }
