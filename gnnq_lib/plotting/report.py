@@ -196,10 +196,10 @@ def depth_of_all_models(results: pd.DataFrame) -> Figure | None:
     stored, INT2 (a power of two per node, from FP32 weights).
     """
     stored = Results.stored()
-    rows = stored.select("test_accuracy", "paper_depth_cora_baselines", dataset="cora", method="fp32")
+    rows = stored.select("test_accuracy", "depth|paper_depth_cora_baselines", dataset="cora", method="fp32")
     if rows[rows.num_layers == rows.num_layers.max()].model.nunique() < 2:
         return None  # half-way through the table: one model cannot be the best
-    low = stored.select("test_accuracy", "paper_depth_cora_int2", dataset="cora", method="node_pow2", bits=2)
+    low = stored.select("test_accuracy", "depth|paper_depth_cora_int2", dataset="cora", method="node_pow2", bits=2)
     parts = {"FP32": rows, "INT2": low} if len(low) else {"FP32": rows}
     drawing, panels = plt.subplots(1, len(parts), figsize=(WIDTH_INCHES * (1.5 if len(low) else 1), 4.4), sharey=True,
                                    squeeze=False)  # fmt: skip
@@ -223,7 +223,8 @@ def _best_at_the_deepest(name: str, rows: pd.DataFrame, named: bool) -> str:
     deepest = rows.num_layers.max()
     means = rows[rows.num_layers == deepest].groupby("model").value.mean()
     where = f"in {name}, " if named else ""
-    return f"At {deepest:.0f} layers {where}{look(means.idxmax()).label} is best: {means.max():.1f} %"
+    verb = "is best:" if len(means) > 1 else "has"
+    return f"At {deepest:.0f} layers {where}{look(means.idxmax()).label} {verb} {means.max():.1f} %"
 
 
 # Setting -> value -> words; a run of `paper_switches` is named by what differs from the defaults.
