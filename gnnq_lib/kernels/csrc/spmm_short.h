@@ -27,8 +27,8 @@ static void plan_unpacking(const gnnq_spmm_args& a, int64_t row_bytes, UnpackPla
     const int64_t plane = value / row_bytes;
     const uint16_t factor = (uint16_t)(256 >> (plane * a.bits));
     plan.index[WIDE ? 2 * value : value] = (uint8_t)(value % row_bytes);
-    if (WIDE) plan.even[value] = factor;
-    else (value % 2 ? plan.odd : plan.even)[value / 2] = factor;
+    uint16_t* factors = !WIDE && value % 2 ? plan.odd : plan.even;
+    factors[WIDE ? value : value / 2] = factor;
   }
 }
 
