@@ -66,6 +66,7 @@ class PackedClassifier:
         self.features, self.weights, self.graph, self.plan = features, weights, graph, plan
         self.shape = (graph.num_nodes, weights.weight2.num_values)
         self._of_thread = threading.local()
+        self._first_call = threading.Lock()
         self._args: tuple[native.TwoLayerArgs, native.PropagateArgs] | None = None
 
     def __call__(self, out: Tensor | None = None) -> Tensor:
@@ -103,15 +104,20 @@ class PackedClassifier:
 
     def _arguments(self) -> tuple[native.TwoLayerArgs, native.PropagateArgs]:
         """Copies for this call: another thread may be calling, too."""
-        if self._args is None:
-            # The layers write their scores in the order in which the steps read them.
-            self._layout = self.features.in_order(self.graph.order)
-            self._row_in = self.graph.row_in[self.graph.order.long()]
-            steps = propagate_args(self.graph, self.plan, self.shape[1], None, None)
-            steps.order, steps.row_in = None, self._row_in.data_ptr()
-            self._args = two_layer_args(self._layout, self.weights, None), steps
+        with self._first_call:
+            if self._args is None:
+                self._args = self._lay_out()
         layers, steps = self._args
         return native.TwoLayerArgs.from_buffer_copy(layers), native.PropagateArgs.from_buffer_copy(steps)
+
+    def _lay_out(self) -> tuple[native.TwoLayerArgs, native.PropagateArgs]:
+        """What the kernels walk, kept by this object: the arguments hold its addresses."""
+        # The layers write their scores in the order in which the steps read them.
+        self._layout = self.features.in_order(self.graph.order)
+        self._row_in = self.graph.row_in[self.graph.order.long()]
+        steps = propagate_args(self.graph, self.plan, self.shape[1], None, None)
+        steps.order, steps.row_in = None, self._row_in.data_ptr()
+        return two_layer_args(self._layout, self.weights, None), steps
 
 
 def torch_classify(classifier: PackedClassifier) -> Tensor:

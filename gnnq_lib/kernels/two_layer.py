@@ -8,6 +8,7 @@ Both products are sums of whole numbers; the rest is float32, in the order of `t
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -24,6 +25,7 @@ from gnnq_lib.quantizers.packing import PackedCodes
 _BLOCK = 64  # columns of the first layer that the compiled kernel handles at once
 _GROUP_ROWS = 256  # rows of a result that are written close together are taken by falling number of entries
 _PLANE_STEP = 4
+_PREPARING = threading.Lock()  # what is made on first use is made once: running kernels hold its addresses
 _REPEATS = 1.3  # adding a row this often costs about as much as multiplying it by its code
 
 
@@ -238,22 +240,24 @@ def two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
 def two_layer_args(layout: FeatureLayout, weights: TwoLayerWeights, out: Tensor | None) -> native.TwoLayerArgs:
     """Checked arguments as the compiled kernel takes them; they hold addresses of the tensors, not the tensors."""
     row_ptr, col, codes, planes = layout.row_ptr, layout.col, layout.codes, 1
-    if weights.weight1.bits < 8 and layout.bit_planes is not None:
-        (row_ptr, col, planes), codes = layout.bit_planes, None
-    halves = codes is not None or weights.weight1.bits == 8
+    with _PREPARING:
+        if weights.weight1.bits < 8 and layout.bit_planes is not None:
+            (row_ptr, col, planes), codes = layout.bit_planes, None
+        halves = codes is not None or weights.weight1.bits == 8
+        w1, quantizer = weights.wide_weight1(halves), weights.quantizer_args
     return native.TwoLayerArgs(
         row_ptr=row_ptr.data_ptr(),
         col=col.data_ptr(),
         order=layout.order.data_ptr(),
         edge_codes=None if codes is None else codes.data_ptr(),
         row_scale=layout.row_scale.data_ptr(),
-        w1=weights.wide_weight1(halves).data_ptr(),
+        w1=w1.data_ptr(),
         half_step1=weights.half_step1.data_ptr(),
         bias1=weights.bias1.data_ptr(),
         w2_packed=weights.weight2.data.data_ptr(),
         half_step2=weights.half_step2.data_ptr(),
         bias2=weights.bias2.data_ptr(),
-        hidden_quantizer=weights.quantizer_args,
+        hidden_quantizer=quantizer,
         out=None if out is None else out.data_ptr(),
         num_rows=layout.row_ptr.numel() - 1,
         num_edges=col.numel(),

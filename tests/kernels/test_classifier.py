@@ -96,19 +96,21 @@ def test_writes_into_what_is_given(isa):
         classifier(torch.empty(50, 4))
 
 
-def test_serves_two_threads_at_once():
-    classifier = random_classifier(2, 3000, 7)
-    expected, wrong = torch_classify(classifier), []
+def test_serves_threads_that_call_it_first_at_the_same_moment():
+    for seed in range(10):
+        classifier = random_classifier(seed, 3000, 7)
+        expected, wrong, together = torch_classify(classifier), [], threading.Barrier(4)
 
-    def work():
-        wrong.extend(turn for turn in range(20) if not torch.equal(classifier(), expected))
+        def work(classifier=classifier, expected=expected, wrong=wrong, together=together):
+            together.wait()
+            wrong.extend(turn for turn in range(5) if not torch.equal(classifier(), expected))
 
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
 
 
 @pytest.mark.parametrize("isa", COMPILED)
