@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import inspect
 import io
 import re
 from collections.abc import Sequence
@@ -283,6 +282,7 @@ def _pictures() -> list[_Picture]:
 
     from gnnq_lib.experiments.store import all_results
     from gnnq_lib.plotting import FIGURES, use_style
+    from gnnq_lib.plotting.registry import finding_and_description
 
     use_style()
     results, pictures = all_results(), []
@@ -291,8 +291,7 @@ def _pictures() -> list[_Picture]:
             drawn = draw(results)
             if drawn is None:
                 continue
-            finding = " ".join(drawn.get_suptitle().split()) or name.replace("_", " ")
-            description = " ".join((inspect.getdoc(draw) or "").split("\n\n")[0].split())
+            finding, description = finding_and_description(name, drawn)
             pictures.append(_Picture(name, finding, description, _small_png(drawn)))
             plt.close(drawn)
     return pictures
@@ -302,9 +301,9 @@ def _small_png(drawn) -> bytes:
     """A figure as a PNG with few colours, a quarter of the size of a full one."""
     from PIL import Image
 
-    buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", dpi=FIGURE_DPI)
-    picture = Image.open(buffer).convert("RGB").quantize(COLOURS_PER_FIGURE)
+    from gnnq_lib.plotting.style import figure_png
+
+    picture = Image.open(io.BytesIO(figure_png(drawn, dpi=FIGURE_DPI))).convert("RGB").quantize(COLOURS_PER_FIGURE)
     small = io.BytesIO()
     picture.save(small, format="png", optimize=True)
     return small.getvalue()
