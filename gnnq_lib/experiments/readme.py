@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from gnnq_lib.errors import InputError
-from gnnq_lib.experiments.store import ResultsStore
+from gnnq_lib.experiments.store import ResultsStore, mean_and_spread
 from gnnq_lib.files import atomic_write
 from gnnq_lib.naming import DATASET_TITLES, case_title, dataset_title
 from gnnq_lib.paths import project_root, results_dir
@@ -132,7 +132,7 @@ def size_table(rows: pd.DataFrame) -> str:
             [dataset_title(dataset), f"INT{bits:.0f}", f"{value.model_bytes:,.0f}", f"{value.times_smaller:.1f}",
              f"{value.largest_logit_difference:g}", others]
         )  # fmt: skip
-    head = ["", "", "file (bytes)", "times smaller than FP32", "largest difference of a class score",
+    head = ["", "codes", "file (bytes)", "times smaller than FP32", "largest difference of a class score",
             "nodes of another class"]  # fmt: skip
     return _markdown(head, lines)
 
@@ -159,16 +159,15 @@ def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
 
 
 def mean_std(rows: pd.DataFrame, digits: int = 1) -> str:
-    """Mean ± standard deviation (n) of the values; a dash if there are none.
+    """Mean ± standard deviation (n) of the values, no deviation for a single one; a dash if there are none.
 
     Example:
-        >>> mean_std(pd.DataFrame({"value": [80.0, 82.0]}))
-        '81.0 ± 1.4 (2)'
+        >>> mean_std(pd.DataFrame({"value": [80.0, 82.0]})), mean_std(pd.DataFrame({"value": [80.0]}))
+        ('81.0 ± 1.4 (2)', '80.0 (1)')
     """
     if rows.empty:
         return "–"
-    spread = rows.value.std() if len(rows) > 1 else 0.0
-    return f"{rows.value.mean():.{digits}f} ± {spread:.{digits}f} ({len(rows)})"
+    return mean_and_spread(rows.value.mean(), rows.value.std(), len(rows), digits)
 
 
 def _bench(name: str) -> pd.DataFrame:

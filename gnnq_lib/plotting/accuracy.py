@@ -14,10 +14,10 @@ from gnnq_lib.plotting.style import FULL_PRECISION_LINE, bit_ticks, look, set_fi
 
 @figure("accuracy_by_bits", tables=("accuracy_public",))
 def accuracy_by_bits(results: pd.DataFrame) -> Figure | None:
-    """Test accuracy against bits per method, a panel per data set; full precision as a dashed line.
+    """Test accuracy of SMP against the bits of a code, a line per quantizer, a panel per data set (public splits), mean
+    and standard deviation over seeds; full precision as a dashed line.
 
-    Rows of the table `accuracy_public` only, so that ablations and sweeps with other settings do not mix in. The bars
-    are one standard deviation over seeds.
+    Rows of the table `accuracy_public` only, so that ablations and sweeps with other settings do not mix in.
     """
     rows = results[results.experiment == "accuracy_public"]
     table = summarise(rows, ["dataset", "method", "bits"]) if len(rows) else rows

@@ -166,7 +166,7 @@ def recall_by_bytes(rows: pd.DataFrame, axes: Axes | None = None) -> Figure:
     Example:
         >>> row = {"variant": "packed", "path": PACKED, "bits": 2, "bytes": 20.0, "recall": 0.8, "rows": 1}
         >>> recall_by_bytes(pd.DataFrame([row])).axes[0].get_ylabel()
-        'recall@20 (share of the true 20)'
+        'share of the true 20 found'
     """
     axes = plt.subplots()[1] if axes is None else axes
     measured = rows[rows.recall.notna()].drop_duplicates(["variant", "bits"])
@@ -180,7 +180,7 @@ def recall_by_bytes(rows: pd.DataFrame, axes: Axes | None = None) -> Figure:
     axes.set_xscale("log", base=2)
     ticks = [8, 12, 16, 24, 32, 48, 64, 96]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.set(xlabel="bytes per row", ylabel="recall@20 (share of the true 20)", ylim=(0, 1.03))
+    axes.set(xlabel="bytes per row", ylabel="share of the true 20 found", ylim=(0, 1.03))
     axes.legend()
     return axes.figure
 

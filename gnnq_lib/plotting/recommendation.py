@@ -234,7 +234,7 @@ def ablation_changes(table: pd.DataFrame, metric: str = "ndcg@10") -> dict[str, 
 @figure("recommendation_by_bytes", tables=("rec_methods",))
 def recommendation_by_bytes(results: pd.DataFrame) -> Figure | None:
     """NDCG@10 of every low-bit method against the bytes of its stored table (logarithmic), on the first data set of
-    `rec_methods`, mean and standard deviation over seeds; hollow at 1 bit, FP32 as a star and a dashed line.
+    the table `rec_methods`, mean and standard deviation over seeds; hollow at 1 bit, FP32 as a star and a dashed line.
     """
     table = next((found for name in ("rec_methods", "rec_quick") if len(found := stored_methods(name))), None)
     if table is None or not (table.bits == 32).any():
@@ -303,7 +303,7 @@ def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> p
 @figure("recommendation_ablations", tables=("rec_ablations",))
 def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
     """What each part of GNAQ changes in NDCG@10, one at a time, in percent of the default, a panel per data set of
-    `rec_ablations`; bars to the left are losses, lines one standard deviation over seeds.
+    the table `rec_ablations`; bars to the left are losses, lines one standard deviation over seeds.
     """
     table = stored_ablations()
     if table.empty:

@@ -53,7 +53,8 @@ def finding_and_description(name: str, drawn: Figure) -> tuple[str, str]:
         drawn: what its function returned.
     """
     finding = " ".join(drawn.get_suptitle().split()) or name.replace("_", " ")
-    return finding, " ".join((inspect.getdoc(FIGURES[name]) or "").split("\n\n")[0].split())
+    description = (inspect.getdoc(FIGURES[name]) or "").split("\n\n")[0]
+    return finding, " ".join(description.replace("`", "").split())
 
 
 def missing_runs(name: str) -> dict[str, tuple[int, int]]:
