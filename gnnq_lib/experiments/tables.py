@@ -69,18 +69,12 @@ def load_table(name: str | Path, seeds: int | None = None) -> Table:
     Raises:
         InputError: for an unknown table, key, runner or setting; names the file.
     """
-    file = Path(name) if str(name).endswith((".yaml", ".yml")) else TABLES / f"{name}.yaml"
-    if not file.is_file():
-        known = table_names()
-        raise InputError(
-            f"table {str(name)!r} is unknown{nearest(str(name), known)}; "
-            f"{', '.join(known) or 'no built-in table'} or the path of a YAML file is accepted"
-        )
+    file = _file(name)
     content = _read(file)
     module = _runner(file, content["runner"])
     resolve = getattr(module, "resolve", lambda config: config)
     try:
-        variants = [variant for group in _groups(content) for variant in expand(*group)]
+        variants = _variants(content)
         configs = [
             resolve(make_config(module.Config, {"experiment": file.stem, **variant, "seed": seed}))
             for variant in variants
@@ -89,6 +83,20 @@ def load_table(name: str | Path, seeds: int | None = None) -> Table:
     except InputError as error:
         raise InputError(f"{file.name}: {error}") from None
     return Table(file.stem, content.get("title", file.stem), tuple(configs), module.run_one)
+
+
+def run_count(name: str | Path) -> int:
+    """How many runs a table has, told from its YAML alone: what would do them is not imported.
+
+    Args:
+        name: as for `load_table`.
+
+    Example:
+        >>> run_count("depth") == len(load_table("depth").configs)
+        True
+    """
+    content = _read(_file(name))
+    return len(_variants(content)) * len(_seeds(content.get("seeds", 1)))
 
 
 def expand(base: dict, grid: dict[str, Sequence], variants: Sequence[dict]) -> list[dict]:
@@ -133,6 +141,21 @@ def select(configs: Sequence[ExperimentConfig], assignments: Sequence[str]) -> l
     if not chosen:
         raise InputError(f"no run of the table has {' '.join(assignments)}; see the table's YAML for what it has")
     return chosen
+
+
+def _file(name: str | Path) -> Path:
+    file = Path(name) if str(name).endswith((".yaml", ".yml")) else TABLES / f"{name}.yaml"
+    if not file.is_file():
+        known = table_names()
+        raise InputError(
+            f"table {str(name)!r} is unknown{nearest(str(name), known)}; "
+            f"{', '.join(known) or 'no built-in table'} or the path of a YAML file is accepted"
+        )
+    return file
+
+
+def _variants(content: dict) -> list[dict]:
+    return [variant for group in _groups(content) for variant in expand(*group)]
 
 
 def _groups(content: dict) -> list[tuple[dict, dict, list]]:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.store import all_results
+from gnnq_lib.experiments.tables import run_count
 from gnnq_lib.naming import listed, nearest
-from gnnq_lib.plotting.style import figure_png, save_figure, use_style
+from gnnq_lib.plotting.style import save_figure, small_png, use_style
 
 # A figure gets all results and returns None where the rows it needs are not there.
 DrawFigure = Callable[[pd.DataFrame], "Figure | None"]
@@ -63,15 +64,10 @@ def missing_runs(name: str) -> dict[str, tuple[int, int]]:
     Args:
         name: of the figure.
     """
-    from gnnq_lib.experiments.config import config_key
-    from gnnq_lib.experiments.tables import load_table
-
-    stored, found = set(all_results().config_key), {}
-    for table in FIGURE_TABLES[name]:
-        keys = {config_key(config) for config in load_table(table).configs}
-        if keys - stored:
-            found[table] = len(keys & stored), len(keys)
-    return found
+    results = all_results()
+    stored = results.groupby("experiment").config_key.nunique() if len(results) else {}
+    found = {table: (int(stored.get(table, 0)), run_count(table)) for table in FIGURE_TABLES[name]}
+    return {table: (there, wanted) for table, (there, wanted) in found.items() if there < wanted}
 
 
 def show_figure(name: str, say: Callable[[str], object] = print) -> None:
@@ -94,7 +90,7 @@ def show_figure(name: str, say: Callable[[str], object] = print) -> None:
         say(f"The figure {name} is not drawn: the results it needs are not stored yet.")
     else:
         text = ". ".join(finding_and_description(name, drawn))
-        display(Image(figure_png(drawn), alt=text, width=round(96 * drawn.get_size_inches()[0])))
+        display(Image(small_png(drawn), alt=text, width=round(96 * drawn.get_size_inches()[0])))
         plt.close(drawn)
     if missing := missing_runs(name):
         parts = listed([f"{there} of {wanted} runs of {table}" for table, (there, wanted) in missing.items()])

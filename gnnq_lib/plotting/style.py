@@ -31,6 +31,7 @@ FULL_PRECISION_LINE = {"color": BLACK, "linestyle": "--", "linewidth": 1}
 # still 7 pt high and its smallest, those of legends and long labels, 5.6 pt.
 WIDTH_INCHES, HEIGHT_INCHES = 5.4, 3.4
 SMALL_LETTERS = 9
+SMALL_DPI, SMALL_COLOURS = 110, 64
 TITLE_LETTERS_PER_INCH = 10.5
 _KEPT = "\N{NO-BREAK SPACE}"  # keeps a number beside its unit when a title is broken into lines
 
@@ -209,3 +210,19 @@ def figure_png(drawing: Figure, text: str = "", dpi: float | None = None) -> byt
     options = {"dpi": dpi} if dpi else {}
     drawing.savefig(buffer, format="png", metadata={"Software": None, **described}, **options)
     return buffer.getvalue()
+
+
+def small_png(drawing: Figure) -> bytes:
+    """A figure as a PNG with few colours, for pages and notebooks: a third of the size; an octree keeps the methods'
+    own colours.
+
+    Example:
+        >>> small_png(Figure(figsize=(1, 1)))[1:4]
+        b'PNG'
+    """
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(figure_png(drawing, dpi=SMALL_DPI))).convert("RGB")
+    small = io.BytesIO()
+    picture.quantize(SMALL_COLOURS, method=Image.Quantize.FASTOCTREE).save(small, format="png", optimize=True)
+    return small.getvalue()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import RULES, Status
 from gnnq_lib.reporting.verdicts import Verdict, counts, judge_all, verdict_frame
 
-FIGURE_DPI = 110
-COLOURS_PER_FIGURE = 64
 TABLE_TITLES = {
     "accuracy": "SMP on the public splits: accuracy and bits per value",
     "methods": "INT2 quantizers on Cora",
@@ -306,6 +303,7 @@ def _pictures() -> list[_Picture]:
     from gnnq_lib.experiments.store import all_results
     from gnnq_lib.plotting import FIGURES, use_style
     from gnnq_lib.plotting.registry import finding_and_description
+    from gnnq_lib.plotting.style import small_png
 
     use_style()
     results, pictures = all_results(), []
@@ -315,22 +313,9 @@ def _pictures() -> list[_Picture]:
             if drawn is None:
                 continue
             finding, description = finding_and_description(name, drawn)
-            pictures.append(_Picture(name, finding, description, _small_png(drawn)))
+            pictures.append(_Picture(name, finding, description, small_png(drawn)))
             plt.close(drawn)
     return pictures
-
-
-def _small_png(drawn) -> bytes:
-    """A figure as a PNG with few colours, a third of the size of a full one; octrees keep the methods' own colours."""
-    from PIL import Image
-
-    from gnnq_lib.plotting.style import figure_png
-
-    picture = Image.open(io.BytesIO(figure_png(drawn, dpi=FIGURE_DPI))).convert("RGB")
-    picture = picture.quantize(COLOURS_PER_FIGURE, method=Image.Quantize.FASTOCTREE)
-    small = io.BytesIO()
-    picture.save(small, format="png", optimize=True)
-    return small.getvalue()
 
 
 def _tables() -> list[tuple[str, pd.DataFrame]]:
