@@ -10,15 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from gnnq_lib.errors import InputError
-from gnnq_lib.experiments.store import ResultsStore
+from gnnq_lib.experiments.store import ResultsStore, mean_and_spread
 from gnnq_lib.files import atomic_write
+from gnnq_lib.naming import DATASET_TITLES, case_title, dataset_title
 from gnnq_lib.paths import project_root, results_dir
 
-NAMES = {
-    "cora": "Cora",
-    "citeseer": "CiteSeer",
-    "pubmed": "PubMed",
-    "cs": "Coauthor CS",
+METHODS = {
     "fp32": "FP32",
     "qlr": "QLR (paper A)",
     "bt": "QLR with BT (paper A)",
@@ -30,12 +27,6 @@ NAMES = {
     "degree_bucket": "one scale per degree bucket",
     "node_free": "a free scale per node",
     "node_pow2": "a power of two per node (ours)",
-    "lastfm": "LastFM",
-    "ml-100k": "MovieLens-100K",
-    "ml-1m": "MovieLens-1M",
-    "gowalla": "Gowalla",
-    "yelp2018": "Yelp2018",
-    "amazon-book-kgat": "Amazon-Book (KGAT)",
 }
 # Rows of the recommendation table, in this order: label, and the settings that a run must have.
 RECOMMENDERS = {
@@ -59,7 +50,7 @@ _NUMBER = "<!-- number: {name} -->{body}<!-- end -->"
 def accuracy_table(rows: pd.DataFrame) -> str:
     """Data sets across, bits down: accuracy mean ± std (n) and the largest bits per value of a stage."""
     datasets = [name for name in ("cora", "citeseer", "pubmed") if name in set(rows.dataset)]
-    head = ["", *(NAMES[name] for name in datasets), *(f"bits, {NAMES[name]}" for name in datasets)]
+    head = ["", *(dataset_title(name) for name in datasets), *(f"bits, {dataset_title(name)}" for name in datasets)]
     lines = []
     for bits in sorted(rows.bits.unique(), reverse=True):
         here = [rows[(rows.bits == bits) & (rows.dataset == name)] for name in datasets]
@@ -73,7 +64,7 @@ def methods_table(fine_tuned: pd.DataFrame, scratch: pd.DataFrame) -> str:
     order = fine_tuned.groupby("method").value.mean().sort_values(ascending=False).index
     lines = [
         [
-            NAMES[method],
+            METHODS[method],
             mean_std(fine_tuned[fine_tuned.method == method]),
             mean_std(scratch[scratch.method == method]),
             f"{fine_tuned[fine_tuned.method == method].bits_per_value.max():.2f}",
@@ -120,7 +111,7 @@ def speed_table(rows: pd.DataFrame) -> str:
         packed = part[part.path.str.startswith("packed")].set_index("bits")
         fastest = part[part.bits == 32].median_ms.min()
         lines.append(
-            [_case_name(case), f"{fastest:.2f}"]
+            [case_title(case), f"{fastest:.2f}"]
             + [f"{packed.median_ms[bits]:.2f}" for bits in (2, 4, 8)]
             + [f"{packed.speedup_vs_best_fp32[bits]:.1f}" for bits in (2, 4, 8)]
             + [f"{packed.speedup_vs_fp32_as_released[bits]:.1f}" for bits in (2, 4)]
@@ -131,11 +122,6 @@ def speed_table(rows: pd.DataFrame) -> str:
     return _markdown(head, lines)
 
 
-def _case_name(case: str) -> str:
-    name, sizes = case.split(" ", 1) if " " in case else (case, "")
-    return f"{NAMES.get(name, name.split('-')[0])} {sizes}".strip()
-
-
 def size_table(rows: pd.DataFrame) -> str:
     """Data sets down: bytes of the packed file, how many times smaller than FP32, and agreement with the simulation."""
     lines = []
@@ -143,10 +129,10 @@ def size_table(rows: pd.DataFrame) -> str:
         value = part.set_index("metric").value
         others = f"{value.nodes_of_another_class:.0f} of {value.nodes_compared:,.0f}"
         lines.append(
-            [NAMES.get(dataset, dataset), f"INT{bits:.0f}", f"{value.model_bytes:,.0f}", f"{value.times_smaller:.1f}",
+            [dataset_title(dataset), f"INT{bits:.0f}", f"{value.model_bytes:,.0f}", f"{value.times_smaller:.1f}",
              f"{value.largest_logit_difference:g}", others]
         )  # fmt: skip
-    head = ["", "", "file (bytes)", "times smaller than FP32", "largest difference of a class score",
+    head = ["", "codes", "file (bytes)", "times smaller than FP32", "largest difference of a class score",
             "nodes of another class"]  # fmt: skip
     return _markdown(head, lines)
 
@@ -154,7 +140,7 @@ def size_table(rows: pd.DataFrame) -> str:
 def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
     """Methods down; per data set Recall@10 and NDCG@10 in per cent; how many times smaller than FP32."""
     settings = pd.DataFrame(rows.config_key.map(configs).tolist(), index=rows.index)
-    datasets = [name for name in NAMES if name in set(rows.dataset)]
+    datasets = [name for name in DATASET_TITLES if name in set(rows.dataset)]
     full = rows[(rows.method == "fp32") & (rows.metric == "model_bytes")].groupby("dataset").value.mean()
     lines = []
     for label, wanted in RECOMMENDERS.items():
@@ -168,21 +154,20 @@ def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
         size = part[part.metric == "model_bytes"].groupby("dataset").value.mean()
         if len(size):
             lines.append([label, *cells, f"{(full / size).mean():.1f}"])
-    head = ["", *(f"{NAMES[name]}, {metric}" for name in datasets for metric in ("Recall@10", "NDCG@10"))]
+    head = ["", *(f"{dataset_title(name)}, {metric}" for name in datasets for metric in ("Recall@10", "NDCG@10"))]
     return _markdown([*head, "times smaller"], lines)
 
 
 def mean_std(rows: pd.DataFrame, digits: int = 1) -> str:
-    """Mean ± standard deviation (n) of the values; a dash if there are none.
+    """Mean ± standard deviation (n) of the values, no deviation for a single one; a dash if there are none.
 
     Example:
-        >>> mean_std(pd.DataFrame({"value": [80.0, 82.0]}))
-        '81.0 ± 1.4 (2)'
+        >>> mean_std(pd.DataFrame({"value": [80.0, 82.0]})), mean_std(pd.DataFrame({"value": [80.0]}))
+        ('81.0 ± 1.4 (2)', '80.0 (1)')
     """
     if rows.empty:
         return "–"
-    spread = rows.value.std() if len(rows) > 1 else 0.0
-    return f"{rows.value.mean():.{digits}f} ± {spread:.{digits}f} ({len(rows)})"
+    return mean_and_spread(rows.value.mean(), rows.value.std(), len(rows), digits)
 
 
 def _bench(name: str) -> pd.DataFrame:

@@ -243,14 +243,14 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str = "test_accura
     return table
 
 
-def mean_and_spread(mean: float, std: float, n: int) -> str:
-    """`83.4 ± 0.1 (10)`; values below 1, such as a recall, with four digits; no spread for one run.
+def mean_and_spread(mean: float, std: float, n: int, digits: int | None = None) -> str:
+    """`83.4 ± 0.1 (10)`; values below 1, such as a recall, with four digits if not told; no spread for one run.
 
     Example:
         >>> mean_and_spread(0.18231, 0.0004, 3)
         '0.1823 ± 0.0004 (3)'
     """
-    digits = 1 if abs(mean) >= 1 else 4
+    digits = digits if digits is not None else 1 if abs(mean) >= 1 else 4
     spread = f" ± {std:.{digits}f}" if n > 1 else ""
     return f"{mean:.{digits}f}{spread} ({n})"
 

@@ -25,13 +25,13 @@ from gnnq_lib.plotting.recommendation import (
     stored_methods,
     validation_curves,
 )
-from gnnq_lib.plotting.registry import FIGURES, draw_figures, figure
+from gnnq_lib.plotting.registry import FIGURES, draw_figures, figure, missing_runs, show_figure
 from gnnq_lib.plotting.report import (
     accuracy_by_bits_per_value,
     depth_of_all_models,
     energy_over_layers,
     error_over_layers,
-    speedup_beside_the_paper,
+    inference_speedups,
     switches_on_cora,
 )
 from gnnq_lib.plotting.results import accuracy_by_depth, loss_by_stage, methods_on_cora, range_calibration
@@ -63,10 +63,12 @@ __all__ = [
     "error_map",
     "error_over_layers",
     "figure",
+    "inference_speedups",
     "levels_on_values",
     "look",
     "loss_by_stage",
     "methods_on_cora",
+    "missing_runs",
     "node_levels",
     "popularity_curve",
     "quality_by_bytes",
@@ -77,8 +79,8 @@ __all__ = [
     "save_figure",
     "search_curves",
     "set_finding",
+    "show_figure",
     "speedup_bars",
-    "speedup_beside_the_paper",
     "staircase",
     "stored_ablations",
     "stored_methods",

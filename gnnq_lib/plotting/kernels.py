@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gnnq_lib.naming import case_title
 from gnnq_lib.paths import project_root
 from gnnq_lib.plotting.registry import figure
 from gnnq_lib.plotting.style import (
@@ -24,6 +25,7 @@ from gnnq_lib.plotting.style import (
     HEIGHT_INCHES,
     PINK,
     SKY,
+    SMALL_LETTERS,
     VERMILION,
     WIDTH_INCHES,
     set_finding,
@@ -32,7 +34,6 @@ from gnnq_lib.plotting.style import (
 # One colour and marker per width, in every figure.
 WIDTHS = {32: (BLACK, "*"), 8: (GREEN, "s"), 4: (BLUE, "o"), 2: (VERMILION, "h"), 1: (PINK, "v")}
 PACKED = "packed (real low-bit)"
-PAPER_SPEEDUPS = {2: 5.11, 4: 4.70}  # paper A, abstract
 
 
 def width_name(bits: int) -> str:
@@ -74,16 +75,16 @@ def roofline(points: Sequence[Mapping], gb_per_s: float, peak: float) -> Figure:
         color, marker = WIDTHS[bits]
         axes.plot(x, y, marker, color=color, markersize=9, label=width_name(bits))
     axes.set(xscale="log", yscale="log", xlabel="additions per byte moved", ylabel="billion additions per second")
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(loc="lower right")
     return drawing
 
 
-def speedup_bars(rows: pd.DataFrame, paper: bool = False) -> Figure:
+def speedup_bars(rows: pd.DataFrame, paper: Mapping[int, float] | None = None) -> Figure:
     """Speedup over the fastest full-precision path, a group of bars per case.
 
     Args:
         rows: packed rows of one benchmark, one per case and width; columns case, bits, speedup_vs_best_fp32.
-        paper: draw paper A's two numbers as lines.
+        paper: width -> a factor that a paper states, drawn as a line.
 
     Example:
         >>> rows = pd.DataFrame({"case": ["a", "a"], "bits": [2, 4], "speedup_vs_best_fp32": [9.0, 5.0]})
@@ -97,16 +98,17 @@ def speedup_bars(rows: pd.DataFrame, paper: bool = False) -> Figure:
     for number, bits in enumerate(table.columns):
         places = np.arange(len(table)) + (number - (len(table.columns) - 1) / 2) * height
         axes.barh(places, table[bits], height, color=WIDTHS[bits][0], label=width_name(bits))
-        if paper and bits in PAPER_SPEEDUPS:
-            line = {"color": WIDTHS[bits][0], "linestyle": ":", "linewidth": 1}
-            axes.axvline(PAPER_SPEEDUPS[bits], label=f"paper, INT{bits}: {PAPER_SPEEDUPS[bits]:.2f}", **line)
+        if bits in (paper or {}):
+            line = {"color": WIDTHS[bits][0], "linestyle": "--" if bits == 2 else ":", "linewidth": 1.4}
+            axes.axvline(paper[bits], label=f"paper, INT{bits}: {paper[bits]:.2f}", **line)
     axes.axvline(1, **FULL_PRECISION_LINE)
     # Sizes go below the name: on one line they leave no room for the bars.
-    axes.set_yticks(np.arange(len(table)), [str(case).replace(" (", "\n(") for case in table.index], fontsize=8)
+    titles = [case_title(str(case)).removesuffix(")").replace(" (", "\n") for case in table.index]
+    axes.set_yticks(np.arange(len(table)), titles, fontsize=SMALL_LETTERS)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("times as fast as the fastest full-precision path")
-    drawing.legend(fontsize=8, loc="outside lower center", ncols=4)
+    axes.set_xlabel("times as fast as FP32")
+    drawing.legend(loc="outside lower center", ncols=4 if len(table.columns) > 3 else 3)
     return drawing
 
 
@@ -149,8 +151,8 @@ def _cost(rows: pd.DataFrame, along: str, label: str, axes: Axes | None) -> Figu
         axes.plot(best[along], best.median_ms, marker + "-", color=color, label=width_name(bits))
         limit = best.bytes / best.limit_gb_per_s / 1e6
         axes.plot(best[along], limit, color=color, linestyle=":", linewidth=1)
-    axes.set(xscale="log", yscale="log", xlabel=label, ylabel="milliseconds")
-    axes.legend(fontsize=8, title="dotted: bytes / copy bandwidth", title_fontsize=8)
+    axes.set(xscale="log", yscale="log", xlabel=label, ylabel="time (ms)")
+    axes.legend(title="dotted: bytes / copy bandwidth")
     return axes.figure
 
 
@@ -164,7 +166,7 @@ def recall_by_bytes(rows: pd.DataFrame, axes: Axes | None = None) -> Figure:
     Example:
         >>> row = {"variant": "packed", "path": PACKED, "bits": 2, "bytes": 20.0, "recall": 0.8, "rows": 1}
         >>> recall_by_bytes(pd.DataFrame([row])).axes[0].get_ylabel()
-        'recall@20'
+        'share of the true 20 found'
     """
     axes = plt.subplots()[1] if axes is None else axes
     measured = rows[rows.recall.notna()].drop_duplicates(["variant", "bits"])
@@ -176,30 +178,38 @@ def recall_by_bytes(rows: pd.DataFrame, axes: Axes | None = None) -> Figure:
     for marker, (_, row) in zip("P^Dx", measured[measured.path == "peer"].iterrows()):
         axes.plot(row.bytes / row.rows, row.recall, marker, color=SKY, label=row.variant)
     axes.set_xscale("log", base=2)
-    ticks = [16, 24, 32, 48, 64, 96]
+    ticks = [8, 12, 16, 24, 32, 48, 64, 96]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.set(xlabel="bytes per row", ylabel="recall@20", ylim=(0, 1.03))
-    axes.legend(fontsize=8)
+    axes.set(xlabel="bytes per row", ylabel="share of the true 20 found", ylim=(0, 1.03))
+    axes.legend()
     return axes.figure
 
 
 @figure("kernel_speedups")
 def kernel_speedups(results: pd.DataFrame) -> Figure | None:
-    """Sums over neighbours: the best packed variant of each case and width, over the fastest full-precision path."""
+    """Sums over neighbours: how many times as fast the best packed variant is as the fastest full-precision path, a
+    group of bars per graph and number of values D per node, a bar per width; the dashed line is FP32 itself.
+    """
     rows = _packed("spmm")
     if rows.empty:
         return None
     if "edges" in rows:
         rows = rows[rows.edges.isna()]
     rows = rows.loc[rows.groupby(["case", "bits"], sort=False).speedup_vs_best_fp32.idxmax()]
+    by_width = rows.case.str.extract(r" D=(\d+)$")[0].astype(float)  # widest first within a graph
+    graphs = rows.case.str.partition(" D=")[0]
+    rows = rows.iloc[np.lexsort((-by_width, pd.factorize(graphs)[0]))]
     drawing = speedup_bars(rows)
-    set_finding(drawing, f"Sums over neighbours in INT2: {_range(rows, 2)} times as fast as the fastest FP32 path")
+    factors = speedup_range(rows, 2)
+    set_finding(drawing, f"Sums over neighbours in INT2: {factors} times as fast as the fastest FP32 path")
     return drawing
 
 
 @figure("kernel_scaling")
 def kernel_scaling(results: pd.DataFrame) -> Figure | None:
-    """Sums over neighbours: time against edges and against D, with the limit of this machine's memory drawn in."""
+    """Sums over neighbours: time against edges (left) and against values per node (right), both axes logarithmic, a
+    line per width; dotted is what the bandwidth of this machine's memory alone would allow.
+    """
     rows = bench_rows()
     if rows.empty or "edges" not in rows:
         return None
@@ -207,16 +217,19 @@ def kernel_scaling(results: pd.DataFrame) -> Figure | None:
     by_edges, by_width = _sweeps(rows)
     if by_edges.edges.nunique() < 2 or by_width.width.nunique() < 2:
         return None
-    drawing, (left, right) = plt.subplots(1, 2, figsize=(1.6 * WIDTH_INCHES, 1.2 * HEIGHT_INCHES), sharey=True)
+    drawing, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_INCHES, 1.2 * HEIGHT_INCHES), sharey=True)
     cost_by_edges(by_edges, left)
     cost_by_width(by_width, right)
-    left.set_title(f"D = {by_edges.width.iloc[0]:.0f}", fontsize=9)
-    right.set_title(f"{by_width.edges.iloc[0]:,.0f} edges", fontsize=9)
+    left.set_title(f"{by_edges.width.iloc[0]:.0f} values per node")
+    right.set_title(f"{by_width.edges.iloc[0]:,.0f} edges")
     widths = sorted(by_width.width.unique())
     right.set_xticks(widths, [f"{width:.0f}" for width in widths])
     right.minorticks_off()
     right.set_ylabel("")
-    right.get_legend().remove()
+    for axes in (left, right):
+        axes.get_legend().remove()
+    drawing.legend(*left.get_legend_handles_labels(), title="dotted: what memory alone allows (bytes / copy bandwidth)",
+                   loc="outside lower center", ncols=4)  # fmt: skip
     set_finding(drawing, _scaling_finding(by_edges))
     return drawing
 
@@ -235,25 +248,16 @@ def _scaling_finding(rows: pd.DataFrame) -> str:
     power = np.polyfit(np.log(two.index), np.log(two), 1)[0]
     largest, times = two.index.max(), full / two
     return (
-        f"Time grows with edges to the power {power:.2f} in INT2; "
+        f"Ten times the edges take INT2 {10**power:.1f} times as long; "
         f"at {largest:,.0f} edges it is {times[largest]:.1f} times as fast as FP32"
     )
 
 
-@figure("inference_speedups")
-def inference_speedups(results: pd.DataFrame) -> Figure | None:
-    """The whole classifier, packed, over the fastest full-precision path, beside paper A's two numbers."""
-    rows = _packed("inference")
-    if rows.empty:
-        return None
-    drawing = speedup_bars(rows, paper=True)
-    set_finding(drawing, f"Whole classifier in INT2: {_range(rows, 2)} times as fast as the fastest FP32 path")
-    return drawing
-
-
 @figure("similarity_recall")
 def similarity_recall(results: pd.DataFrame) -> Figure | None:
-    """Recall against bytes per row on the generated embeddings, packed and faiss."""
+    """Share of the true 20 nearest rows that are found, against bytes per row, on generated embeddings: packed at 1, 2,
+    4 and 8 bits, joined by a line, and faiss at three settings.
+    """
     rows = bench_rows()
     rows = rows[rows.bench == "similarity"] if len(rows) else rows
     if rows.empty:
@@ -266,13 +270,19 @@ def similarity_recall(results: pd.DataFrame) -> Figure | None:
     two = rows[(rows.path == PACKED) & (rows.bits == 2)].iloc[0]
     set_finding(
         drawing,
-        f"INT2 embeddings find {two.recall:.0%} of the true 20 in {full.bytes / two.bytes:.1f} times fewer bytes",
+        f"INT2 embeddings find {100 * two.recall:.0f} % of the true 20 nearest in {full.bytes / two.bytes:.1f} times "
+        "fewer bytes",
     )
     return drawing
 
 
-def _range(rows: pd.DataFrame, bits: int) -> str:
-    """Smallest and largest speedup of a width; one number if they are the same."""
+def speedup_range(rows: pd.DataFrame, bits: int) -> str:
+    """Smallest and largest speedup of a width; one number if they are the same.
+
+    Example:
+        >>> speedup_range(pd.DataFrame({"bits": [2, 2], "speedup_vs_best_fp32": [3.0, 4.25]}), 2)
+        '3.0 to 4.2'
+    """
     found = rows[rows.bits == bits].speedup_vs_best_fp32
     low, high = f"{found.min():.1f}", f"{found.max():.1f}"
     return low if low == high else f"{low} to {high}"

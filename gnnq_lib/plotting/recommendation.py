@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -12,9 +13,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from gnnq_lib.experiments.store import ResultsStore
+from gnnq_lib.naming import dataset_title
 from gnnq_lib.paths import project_root, results_dir
 from gnnq_lib.plotting.registry import figure
-from gnnq_lib.plotting.style import BLUE, FULL_PRECISION_LINE, GREY, VERMILION, WIDTH_INCHES, look, set_finding
+from gnnq_lib.plotting.style import (
+    BLUE,
+    FULL_PRECISION_LINE,
+    GREY,
+    SMALL_LETTERS,
+    VERMILION,
+    WIDTH_INCHES,
+    look,
+    set_finding,
+)
 
 
 def popularity_curve(counts: Sequence[int], finding: str) -> Figure:
@@ -89,7 +100,7 @@ def node_levels(nodes: Mapping[str, tuple[Sequence[float], Sequence[float]]], fi
             axes.axvline(threshold, color=GREY, linestyle=":", label="thresholds" if index == 0 else None)
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_ylabel("values")
-    np.atleast_1d(panels)[0].legend(fontsize=8)
+    np.atleast_1d(panels)[0].legend()
     np.atleast_1d(panels)[-1].set_xlabel("entry of the node's embedding")
     set_finding(drawing, finding)
     return drawing
@@ -115,7 +126,7 @@ def curves_side_by_side(table: pd.DataFrame, panels: Mapping[str, str], finding:
             panel.plot(rows[x], rows[column], **_line(str(name), index))
         panel.set_xlabel(x)
         panel.set_ylabel(label)
-    axes[0][-1].legend(fontsize=8)
+    axes[0][-1].legend()
     set_finding(drawing, finding)
     return drawing
 
@@ -133,13 +144,14 @@ def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10")
         >>> quality_by_bytes(pd.DataFrame(rows), "x").axes[0].get_xscale()
         'log'
     """
-    drawing, axes = plt.subplots()
+    drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 4.6))
     for row in table.itertuples():
         style = look(row.method).line()
-        style["label"] += f", {row.bits:.0f} bit" + ("s" if row.bits > 1 else "")
+        if row.bits < 32:
+            style["label"] += f", {row.bits:.0f} bit" + ("s" if row.bits > 1 else "")
         std = getattr(row, "std", None)
         axes.errorbar(row.bytes, row.mean, None if std is None or np.isnan(std) else std, linestyle="none", capsize=3,
-                      fillstyle="none" if row.bits == 1 else "full", markersize=8, **style)  # fmt: skip
+                      fillstyle="none" if row.bits == 1 else "full", markersize=7, **style)  # fmt: skip
     for level in table[table.bits == 32]["mean"]:
         axes.axhline(level, **FULL_PRECISION_LINE)
     axes.set_xscale("log")
@@ -148,7 +160,7 @@ def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("bytes of the stored table")
     axes.set_ylabel(metric)
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     set_finding(drawing, finding)
     return drawing
 
@@ -219,9 +231,11 @@ def ablation_changes(table: pd.DataFrame, metric: str = "ndcg@10") -> dict[str, 
     return {name: float(100 * (value / default - 1)) for name, value in zip(names, others[metric])}
 
 
-@figure("recommendation_by_bytes")
+@figure("recommendation_by_bytes", tables=("rec_methods",))
 def recommendation_by_bytes(results: pd.DataFrame) -> Figure | None:
-    """NDCG@10 of every low-bit method against the bytes of its table, on the first data set of `rec_methods`."""
+    """NDCG@10 of every low-bit method against the bytes of its stored table (logarithmic), on the first data set of
+    the table `rec_methods`, mean and standard deviation over seeds; hollow at 1 bit, FP32 as a star and a dashed line.
+    """
     table = next((found for name in ("rec_methods", "rec_quick") if len(found := stored_methods(name))), None)
     if table is None or not (table.bits == 32).any():
         return None
@@ -231,8 +245,8 @@ def recommendation_by_bytes(results: pd.DataFrame) -> Figure | None:
     full = here[here.bits == 32]["mean"].max()
     low = here[here.bits == 2].sort_values("mean").iloc[-1]
     finding = (
-        f"{look(low.method).label} at 2 bits has {100 * low['mean'] / full:.1f} % of FP32's NDCG@10 on {low.dataset} "
-        f"(n = {low.n:.0f})"
+        f"{look(low.method).label} at 2 bits has {100 * low['mean'] / full:.1f} % of FP32's NDCG@10 on "
+        f"{dataset_title(low.dataset)} (n = {low.n:.0f})"
     )
     return quality_by_bytes(here, finding)
 
@@ -286,33 +300,35 @@ def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> p
     return found.rename(columns={"size": "n"}).reset_index()
 
 
-@figure("recommendation_ablations")
+@figure("recommendation_ablations", tables=("rec_ablations",))
 def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
     """What each part of GNAQ changes in NDCG@10, one at a time, in percent of the default, a panel per data set of
-    `rec_ablations`; bars to the left are losses, lines one standard deviation over seeds.
+    the table `rec_ablations`; bars to the left are losses, lines one standard deviation over seeds.
     """
     table = stored_ablations()
     if table.empty:
         return None
     datasets, parts = list(dict.fromkeys(table.dataset)), list(dict.fromkeys(table.part))
-    size = (WIDTH_INCHES + 2.2 * (len(datasets) - 1), 1.5 + 0.3 * len(parts))
-    drawing, panels = plt.subplots(1, len(datasets), figsize=size, sharey=True, squeeze=False)
+    names = [textwrap.fill(part, 28) for part in parts]
+    size = (WIDTH_INCHES, 1.6 + 0.17 * sum(1 + name.count("\n") for name in names) + 0.12 * len(parts))
+    drawing, panels = plt.subplots(1, len(datasets), figsize=size, sharex=True, sharey=True, squeeze=False)
     for axes, dataset in zip(panels[0], datasets):
         here = table[table.dataset == dataset].set_index("part").reindex(parts)
         colors = [BLUE if value >= 0 else VERMILION for value in here["mean"]]
-        axes.barh(range(len(parts)), here["mean"], xerr=here["std"].fillna(0), color=colors, ecolor="black", capsize=2)
+        axes.barh(range(len(parts)), here["mean"], xerr=here["std"], color=colors, ecolor="black", capsize=2)
         axes.axvline(0, color="black", linewidth=1)
-        axes.set_title(f"{dataset} (n = {here.n.max():.0f})", loc="left")
-    panels[0][0].set_yticks(range(len(parts)), parts, fontsize=8)
+        axes.set_title(f"{dataset_title(dataset)} (n = {here.n.max():.0f})", loc="left")
+    panels[0][0].set_yticks(range(len(parts)), names, fontsize=SMALL_LETTERS)
     panels[0][0].invert_yaxis()
     drawing.supxlabel("change of NDCG@10 against the default (%)", fontsize=10)
     first = table[table.dataset == datasets[0]].set_index("part")["mean"]
     first = first[[not part.startswith("as released") for part in first.index]]
-    finding = f"GNAQ as released beside its default on {datasets[0]}"
+    where = dataset_title(datasets[0])
+    finding = f"GNAQ as released beside its default on {where}"
     if len(first) and first.min() < 0:
-        finding = f"On {datasets[0]}, '{first.idxmin()}' costs GNAQ most: {-first.min():.1f} % of NDCG@10"
+        finding = f"On {where}, '{first.idxmin()}' costs GNAQ most: {-first.min():.1f} % of NDCG@10"
     elif len(first):
-        finding = f"On {datasets[0]}, no single change costs GNAQ anything in NDCG@10"
+        finding = f"On {where}, no single change costs GNAQ anything in NDCG@10"
     set_finding(drawing, finding)
     return drawing
 

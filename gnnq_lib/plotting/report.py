@@ -1,60 +1,56 @@
-"""Figures of the report: speed-ups beside the paper's factors, accuracy against bits per value, error and energy over
+"""Figures of the report: speed-ups with the paper's factors, accuracy against bits per value, error and energy over
 layers, all models against depth, switches of the release. Each needs only stored results and is left out where they are
 missing; recommenders' figures are in `plotting.recommendation`.
 """
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from gnnq_lib.naming import dataset_title
+from gnnq_lib.plotting.kernels import speedup_bars, speedup_range
 from gnnq_lib.plotting.propagation import doubling_ticks
 from gnnq_lib.plotting.registry import figure
-from gnnq_lib.plotting.style import BLUE, FULL_PRECISION_LINE, VERMILION, WIDTH_INCHES, look, set_finding
+from gnnq_lib.plotting.style import (
+    BLUE,
+    FULL_PRECISION_LINE,
+    SMALL_LETTERS,
+    VERMILION,
+    WIDTH_INCHES,
+    look,
+    set_finding,
+)
 from gnnq_lib.reporting.claims import load_claims
 from gnnq_lib.reporting.results import Results
-from gnnq_lib.reporting.rules import title
 from gnnq_lib.reporting.rules_paper_a import inference_rows
 
 
-@figure("speedup_beside_the_paper")
-def speedup_beside_the_paper(results: pd.DataFrame) -> Figure | None:
-    """Packed inference of the whole classifier: times faster than the fastest FP32 path, per data set, INT2 and INT4;
-    the paper's factors, of an unknown setting, as lines.
+@figure("inference_speedups")
+def inference_speedups(results: pd.DataFrame) -> Figure | None:
+    """The whole classifier, packed: how many times as fast as the fastest FP32 path, a group of bars per graph, a bar
+    per width; the dashed black line is FP32 itself, the coloured ones paper A's two factors, of an unknown setting.
     """
     stored = Results.stored()
-    table = pd.concat([inference_rows(stored, bits) for bits in (2, 4)])
+    table = pd.concat([inference_rows(stored, bits) for bits in (2, 4, 8)])
     if table.empty:
         return None
-    factors = table.groupby(["name", "bits"], sort=False).speedup_vs_best_fp32.max().unstack()
-    claimed = {claim.arguments["bits"]: claim.number for claim in load_claims() if claim.rule == "speedup"}
-    drawing, axes = plt.subplots()
-    for shift, (bits, color) in zip((-0.2, 0.2), ((2, VERMILION), (4, BLUE))):
-        if bits not in factors:
-            continue
-        places = [place + shift for place in range(len(factors))]
-        axes.barh(places, factors[bits], 0.38, color=color, label=f"INT{bits}", hatch="" if bits == 2 else "//")
-        axes.axvline(claimed[str(bits)], color=color, linestyle="--" if bits == 2 else ":", linewidth=1.2)
-    axes.axvline(1, color="black", linewidth=1)
-    axes.set_yticks(range(len(factors)), [_graph_title(name) for name in factors.index])
-    axes.invert_yaxis()
-    axes.set_xlabel("times faster than the fastest FP32 path")
-    axes.legend(fontsize=8, title="lines: the paper's factors", title_fontsize=8)
-    reached = sum(int((factors[bits] >= claimed[str(bits)]).sum()) for bits in (2, 4) if bits in factors)
-    set_finding(drawing, f"The paper's factor is reached in {reached} of {factors.count().sum()} cases")
+    claimed = {int(claim.arguments["bits"]): claim.number for claim in load_claims() if claim.rule == "speedup"}
+    drawing = speedup_bars(table, claimed)
+    reached = table.speedup_vs_best_fp32 >= table.bits.map(claimed)
+    possible = int(table.bits.isin(list(claimed)).sum())
+    set_finding(
+        drawing,
+        f"Whole classifier, INT2: {speedup_range(table, 2)} times as fast as the fastest FP32; the paper's factors are "
+        f"reached in {int(reached.sum()) or 'none'} of {possible} cases",
+    )
     return drawing
 
 
-def _graph_title(name: str) -> str:
-    """A data set's name; a generated graph of chosen sizes by its number of classes, as in generated-1000-9000-16."""
-    parts = name.split("-")
-    if parts[0] == "generated" and len(parts) == 4:
-        return f"generated, {parts[-1]} classes"
-    return title(name).removeprefix("the ")
-
-
-@figure("error_over_layers")
+@figure("error_over_layers", tables=("paper_error_growth",))
 def error_over_layers(results: pd.DataFrame) -> Figure | None:
     """Relative error of INT2 propagation against layers on Cora, mean over seeds: with teleport, as in SMP's base step,
     it levels off; without it (hollow marks) it rises further.
@@ -70,9 +66,9 @@ def error_over_layers(results: pd.DataFrame) -> Figure | None:
             style["label"] = style["label"] if teleport else "_nolegend_"
             axes.plot(part.index, part.values, fillstyle=fill, linestyle=line, **style)
     doubling_ticks(axes, sorted(rows.layer.unique()))
-    axes.set(xlabel="layers", ylabel="relative error of H")
+    axes.set(xlabel="layers", ylabel="relative error of the embeddings")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, title="hollow, dotted: without teleport", title_fontsize=8)
+    axes.legend(title="hollow, dotted: without teleport")
     deepest = rows.layer.max()
     means = rows[rows.teleport > 0].groupby(["layer", "method"]).value.mean()
     growth = (means[deepest] / means[8]).max()
@@ -90,7 +86,7 @@ def _per_layer(experiment: str, measures: tuple[str, ...]) -> pd.DataFrame:
     return rows.assign(measure=[name for name, _ in parts], layer=[int(layer) for _, layer in parts])
 
 
-@figure("energy_over_layers")
+@figure("energy_over_layers", tables=("paper_energy",))
 def energy_over_layers(results: pd.DataFrame) -> Figure | None:
     """Relative Dirichlet energy (left) and mean average distance of neighbours (right) after every layer of models
     trained on Cora, logarithmic, mean over seeds: GCN, APPNP, EMP and SMP in FP32, SMP in INT2 (hollow, dashed). SMP,
@@ -103,7 +99,7 @@ def energy_over_layers(results: pd.DataFrame) -> Figure | None:
     # What a GCN holds last are class scores, of which there are no earlier ones to compare with.
     rows = rows[~((rows.model == "gcn") & (rows.layer == rows.num_layers))]
     means = rows.groupby(["measure", "model", "method", "layer"], sort=False).value.mean()
-    drawing, panels = plt.subplots(1, 2, figsize=(1.35 * WIDTH_INCHES, 3.9))
+    drawing, panels = plt.subplots(1, 2, figsize=(WIDTH_INCHES, 3.7))
     labels = {"dirichlet_energy": "Dirichlet energy / |H|²", "mean_average_distance": "mean average distance"}
     for axes, (measure, label) in zip(panels, labels.items()):
         for (model, method), line in means[measure].groupby(["model", "method"], sort=False):
@@ -112,11 +108,16 @@ def energy_over_layers(results: pd.DataFrame) -> Figure | None:
                 style |= {"label": f"{style['label']}, INT2", "fillstyle": "none", "linestyle": "--"}
             axes.plot(line.index, line.values, **style)
         axes.set(xlabel="layers", ylabel=label, yscale="log")
-        doubling_ticks(axes, [layer for layer in sorted(rows.layer.unique()) if layer & (layer - 1) == 0])
+        doubling_ticks(axes, _powers_of_two(rows.layer))
     handles = panels[0].get_legend_handles_labels()
-    drawing.legend(*handles, fontsize=8, ncols=len(handles[1]), loc="outside lower center")
+    drawing.legend(*handles, ncols=len(handles[1]), loc="outside lower center")
     set_finding(drawing, _energy_finding(means["dirichlet_energy"]))
     return drawing
+
+
+def _powers_of_two(depths: pd.Series) -> list[int]:
+    """The depths to label on an axis to base 2: those that are powers of two, and 0."""
+    return [depth for depth in sorted(depths.astype(int).unique()) if depth & (depth - 1) == 0]
 
 
 def _energy_finding(energy: pd.Series) -> str:
@@ -130,14 +131,17 @@ def _energy_finding(energy: pd.Series) -> str:
     if "gcn" not in lines:
         return f"{text} (Cora)"
     share = (lines["gcn"] / smp).dropna()
-    return f"{text}; a GCN's is down to {100 * share.min():.0f} % of SMP's after {share.idxmin()} (Cora)"
+    return f"{text}; after {share.idxmin()} layers a GCN's is {100 * share.min():.0f} % of SMP's (Cora)"
 
 
 PER_VALUE = "accuracy_public|paper_public_*|paper_methods_*|methods_cora*"
 _PLAIN = {"as_released": False, "multiplier": False, "shared_ranges": False}
 
 
-@figure("accuracy_by_bits_per_value")
+@figure(
+    "accuracy_by_bits_per_value",
+    tables=("accuracy_public", "methods_cora", "methods_cora_scratch", "paper_methods_cora", "paper_methods_citeseer"),
+)
 def accuracy_by_bits_per_value(results: pd.DataFrame) -> Figure | None:
     """Test accuracy of SMP against bits per value (largest stage, scales included) with every quantizer at every width
     that is stored, a panel per data set (public splits), mean and standard deviation over seeds; filled marks start
@@ -150,9 +154,7 @@ def accuracy_by_bits_per_value(results: pd.DataFrame) -> Figure | None:
     datasets = [name for name in ("cora", "citeseer", "pubmed") if name in set(low.dataset) & set(full.dataset)]
     if not datasets:
         return None
-    drawing, panels = plt.subplots(
-        1, len(datasets), figsize=(max(WIDTH_INCHES, 2.9 * len(datasets)), 4.6), squeeze=False
-    )
+    drawing, panels = plt.subplots(1, len(datasets), figsize=(WIDTH_INCHES, 4.8), sharey=True, squeeze=False)
     table = low.groupby(["dataset", "method", "start", "bits"]).agg(
         mean=("value", "mean"), std=("value", "std"), at=("bits_per_value", "max")
     )
@@ -166,12 +168,11 @@ def accuracy_by_bits_per_value(results: pd.DataFrame) -> Figure | None:
         axes.axhline(full[full.dataset == dataset].value.mean(), **FULL_PRECISION_LINE)
         axes.set_xscale("log", base=2)
         axes.set_xticks([2, 4, 8], ["2", "4", "8"])
-        axes.set_title(title(dataset))
-        axes.set_xlabel("bits per value, scales included")
+        axes.set_title(dataset_title(dataset))
     panels[0][0].set_ylabel("test accuracy (%)")
-    columns = max(3, 2 * len(datasets) - 1)
-    drawing.legend(shown.values(), shown.keys(), fontsize=8, ncols=columns, loc="outside lower center",
-                   title="hollow: from scratch; bars: std over seeds; dashed: FP32", title_fontsize=8)  # fmt: skip
+    panels[0][len(datasets) // 2].set_xlabel("bits per value of the largest stage, scales included")
+    drawing.legend(shown.values(), shown.keys(), ncols=3, loc="outside lower center",
+                   title="hollow: from scratch; bars: standard deviation over seeds; dashed: FP32")  # fmt: skip
     set_finding(drawing, _per_value_finding(table, full, datasets))
     return drawing
 
@@ -185,12 +186,12 @@ def _per_value_finding(table: pd.DataFrame, full: pd.DataFrame, datasets: list[s
     best = few.loc[few["mean"].idxmax()]
     loss = full[full.dataset == datasets[0]].value.mean() - best["mean"]
     return (
-        f"Under 3 bits per value {look(best.method).label} loses least on {title(datasets[0])}: {loss:.1f} points at "
-        f"{best['at']:.2f} bits"
+        f"Under 3 bits per value '{look(best.method).label}' loses least on {dataset_title(datasets[0])}: {loss:.1f} "
+        f"points at {best['at']:.2f} bits"
     )
 
 
-@figure("depth_of_all_models")
+@figure("depth_of_all_models", tables=("depth", "paper_depth_cora_baselines", "paper_depth_cora_int2"))
 def depth_of_all_models(results: pd.DataFrame) -> Figure | None:
     """Test accuracy on Cora against the number of layers, all models, mean over seeds: FP32 and, in a second panel if
     stored, INT2 (a power of two per node, from FP32 weights).
@@ -201,30 +202,27 @@ def depth_of_all_models(results: pd.DataFrame) -> Figure | None:
         return None  # half-way through the table: one model cannot be the best
     low = stored.select("test_accuracy", "depth|paper_depth_cora_int2", dataset="cora", method="node_pow2", bits=2)
     parts = {"FP32": rows, "INT2": low} if len(low) else {"FP32": rows}
-    drawing, panels = plt.subplots(1, len(parts), figsize=(WIDTH_INCHES * (1.5 if len(low) else 1), 4.4), sharey=True,
-                                   squeeze=False)  # fmt: skip
+    drawing, panels = plt.subplots(1, len(parts), figsize=(WIDTH_INCHES, 4.0), sharey=True, squeeze=False)
     for axes, (name, part) in zip(panels[0], parts.items()):
         means = part.groupby(["model", "num_layers"]).value.mean()
         for model, line in means.groupby("model"):
             line = line.droplevel("model")  # models may have different depths
             axes.plot(line.index, line.values, **look(model).line())
-        doubling_ticks(axes, sorted(part.num_layers.unique()))
+        doubling_ticks(axes, _powers_of_two(part.num_layers))
         axes.set(xlabel="layers")
         axes.set_title(name if len(parts) > 1 else "", loc="left")
     panels[0][0].set_ylabel("test accuracy (%)")
-    handles = panels[0][0].get_legend_handles_labels()
-    drawing.legend(*handles, fontsize=8, ncols=5, loc="outside lower center")
-    best = [_best_at_the_deepest(name, part, len(parts) > 1) for name, part in parts.items()]
-    set_finding(drawing, "; ".join(best))
+    shown = {label: line for axes in panels[0] for line, label in zip(*axes.get_legend_handles_labels())}
+    drawing.legend(shown.values(), shown.keys(), ncols=4, loc="outside lower center")
+    set_finding(drawing, "; ".join(_best_at_the_deepest(name, part) for name, part in parts.items()) + " (Cora)")
     return drawing
 
 
-def _best_at_the_deepest(name: str, rows: pd.DataFrame, named: bool) -> str:
+def _best_at_the_deepest(name: str, rows: pd.DataFrame) -> str:
     deepest = rows.num_layers.max()
     means = rows[rows.num_layers == deepest].groupby("model").value.mean()
-    where = f"in {name}, " if named else ""
-    verb = "is best:" if len(means) > 1 else "has"
-    return f"At {deepest:.0f} layers {where}{look(means.idxmax()).label} {verb} {means.max():.1f} %"
+    verb = "is best with" if len(means) > 1 else "has"
+    return f"{name}, {deepest:.0f} layers: {look(means.idxmax()).label} {verb} {means.max():.1f} %"
 
 
 # Setting -> value -> words; a run of `paper_switches` is named by what differs from the defaults.
@@ -239,7 +237,7 @@ _SWITCHES = {
 }
 
 
-@figure("switches_on_cora")
+@figure("switches_on_cora", tables=("paper_switches",))
 def switches_on_cora(results: pd.DataFrame) -> Figure | None:
     """Test accuracy with each switch between the release and the default turned on, Cora from scratch: full precision
     above, INT2 below; mean and standard deviation over seeds.
@@ -253,17 +251,20 @@ def switches_on_cora(results: pd.DataFrame) -> Figure | None:
         .value.agg(["mean", "std", "size"])
         .sort_index(level="bits", ascending=False, sort_remaining=False)
     )
-    drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 1.3 + 0.3 * len(table)))
+    names = [textwrap.fill(name, 34) for _, name in table.index]
+    drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 1.6 + 0.32 * len(names)))
     for place, ((bits, _), line) in enumerate(table.iterrows()):
         color, marker = (BLUE, "o") if bits == 32 else (VERMILION, "s")
         axes.errorbar(line["mean"], place, xerr=line["std"], fmt=marker, color=color, capsize=3)
-    axes.set_yticks(range(len(table)), [name for _, name in table.index], fontsize=8)
+    axes.set_yticks(range(len(table)), names, fontsize=SMALL_LETTERS)
     axes.invert_yaxis()
-    drawing.supxlabel("test accuracy (%), Cora; circles: FP32, squares: INT2; bars: std over seeds", fontsize=9)
+    axes.set_xlabel("test accuracy (%)")
+    drawing.supxlabel("circles: FP32; squares: INT2; bars: standard deviation over seeds", fontsize=SMALL_LETTERS)
     low = table[table.index.get_level_values("bits") == 2]["mean"]
     text = "Switches of the release on Cora"
     if len(low) > 1:
-        text = f"INT2 from scratch: from {low.min():.1f} % ({low.idxmin()[1]}) to {low.max():.1f} % ({low.idxmax()[1]})"
+        (_, worst), (_, best) = low.idxmin(), low.idxmax()
+        text = f"Cora, INT2 from scratch: from {low.min():.1f} % ({worst}) to {low.max():.1f} % ({best})"
     set_finding(drawing, text)
     return drawing
 

@@ -10,38 +10,48 @@ from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.paths import project_root, results_dir
 from gnnq_lib.plotting.propagation import doubling_ticks, lines_against_depth
 from gnnq_lib.plotting.registry import figure
-from gnnq_lib.plotting.style import FULL_PRECISION_LINE, look, set_finding
+from gnnq_lib.plotting.style import FULL_PRECISION_LINE, SMALL_LETTERS, WIDTH_INCHES, look, set_finding
 
 
-@figure("methods_on_cora")
+@figure("methods_on_cora", tables=("methods_cora", "methods_cora_scratch"))
 def methods_on_cora(results: pd.DataFrame) -> Figure | None:
-    """Accuracy of every INT2 quantizer against its bits per value, started from FP32 weights; FP32 as a dashed line."""
+    """Accuracy of every INT2 quantizer on Cora, best first, a row each, with its bits per value at the right end
+    (largest stage, scales included): filled marks start from FP32 weights, hollow ones from scratch; FP32 as a dashed
+    line.
+    """
     rows = _test_accuracy(results, "methods_cora")
     full = _test_accuracy(results, "accuracy_public")
     full = full[(full.dataset == "cora") & (full.bits == 32)]
     if rows.empty or full.empty:
         return None
-    drawing, axes = plt.subplots()
-    table = rows.groupby("method").agg(
-        mean=("value", "mean"), std=("value", "std"), n=("value", "size"), bits=("bits_per_value", "max")
-    )
-    for method, line in table.sort_values("mean", ascending=False).iterrows():
-        axes.errorbar(line.bits, line["mean"], line["std"], capsize=3, **{**look(method).line(), "linestyle": "none"})
-    axes.axhline(full.value.mean(), **FULL_PRECISION_LINE)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks([2, 3, 4, 6, 8], ["2", "3", "4", "6", "8"])
-    axes.set(xlabel="bits per value, scales included (largest stage)", ylabel="test accuracy (%)")
-    axes.legend(fontsize=8, title=f"bars: std over {table.n.max():.0f} seeds; dashed: FP32", title_fontsize=8)
+    table = rows.groupby("method").value.agg(["mean", "std"]).sort_values("mean", ascending=False)
+    bits = rows.groupby("method").bits_per_value.max()
+    scratch = _test_accuracy(results, "methods_cora_scratch").groupby("method").value.agg(["mean", "std"])
+    drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 1.6 + 0.26 * len(table)))
+    for fill, part in (("none", scratch.reindex(table.index).dropna(subset="mean")), ("full", table)):
+        for method, line in part.iterrows():
+            style = {**look(method).line(), "label": None, "linestyle": "none", "fillstyle": fill, "markersize": 6}
+            axes.errorbar(line["mean"], table.index.get_loc(method), xerr=line["std"], capsize=2, **style)
+    axes.axvline(full.value.mean(), **FULL_PRECISION_LINE)
+    axes.set_yticks(range(len(table)), [look(method).label for method in table.index], fontsize=10)
+    axes.invert_yaxis()
+    right = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 10}
+    axes.text(1.03, -0.9, "bits", **right)
+    for place, method in enumerate(table.index):
+        axes.text(1.03, place, f"{bits[method]:.2f}", **right)
+    axes.set_xlabel("test accuracy (%)")
+    drawing.supxlabel("filled: from FP32 weights; hollow: from scratch; bars: std over seeds; dashed: FP32",
+                      fontsize=SMALL_LETTERS)  # fmt: skip
     best = table["mean"].idxmax()
     gap = full.value.mean() - table["mean"].max()
-    title = f"Cora, INT2: {look(best).label} comes within {gap:.1f} points of FP32 at {table.bits[best]:.2f} bits"
+    title = f"Cora, INT2: '{look(best).label}' comes within {gap:.1f} points of FP32 at {bits[best]:.2f} bits per value"
     set_finding(drawing, title)
     return drawing
 
 
-@figure("accuracy_by_depth")
+@figure("accuracy_by_depth", tables=("depth",))
 def accuracy_by_depth(results: pd.DataFrame) -> Figure | None:
-    """Accuracy of SMP against the number of layers, full precision and INT2, mean over seeds."""
+    """Test accuracy of SMP on Cora against the number of layers, 2 to 64, full precision and INT2, mean over seeds."""
     rows = _test_accuracy(results, "depth")
     if rows.empty:
         return None
@@ -50,17 +60,21 @@ def accuracy_by_depth(results: pd.DataFrame) -> Figure | None:
     means = rows.groupby(["method", "layers"]).value.mean().unstack()
     drawing, axes = plt.subplots()
     depths = list(means.columns)
-    lines_against_depth(axes, {name: (depths, list(line)) for name, line in means.iterrows()}, "test accuracy (%)")
+    lines = {name: (depths, list(line)) for name, line in means.iterrows()}
+    labels = {name: f"INT2, {look(name).label}" for name in lines if name != "fp32"}
+    lines_against_depth(axes, lines, "test accuracy (%)", labels=labels)
     doubling_ticks(axes, depths)
-    axes.set_ylim(bottom=min(75, means.min().min() - 1))
+    axes.set_ylim(min(75, means.min().min() - 1), means.max().max() + 0.5)
     drop = (means.max(axis=1) - means[depths[-1]]).max()
     set_finding(drawing, f"SMP at {depths[-1]} layers is at most {drop:.1f} points below its best depth (Cora)")
     return drawing
 
 
-@figure("loss_by_stage")
+@figure("loss_by_stage", tables=("stages",))
 def loss_by_stage(results: pd.DataFrame) -> Figure | None:
-    """Points lost when one stage alone is quantized to 2 bits, per method."""
+    """Points of accuracy on Cora that are lost when one stage alone is quantized to 2 bits, and when all are, a bar per
+    quantizer; bars to the left are gains.
+    """
     rows = _test_accuracy(results, "stages")
     full = _test_accuracy(results, "accuracy_public")
     full = full[(full.dataset == "cora") & (full.bits == 32)]
@@ -78,7 +92,7 @@ def loss_by_stage(results: pd.DataFrame) -> Figure | None:
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=1)
     axes.set_xlabel("points of accuracy lost against FP32 (Cora)")
-    axes.legend(fontsize=8)
+    axes.legend()
     single = loss.drop(index="all", errors="ignore")
     method, stage = single.max().idxmax(), single.max(axis=1).idxmax()
     set_finding(
@@ -87,9 +101,11 @@ def loss_by_stage(results: pd.DataFrame) -> Figure | None:
     return drawing
 
 
-@figure("range_calibration")
+@figure("range_calibration", tables=("calibration",))
 def range_calibration(results: pd.DataFrame) -> Figure | None:
-    """INT2 from scratch: ranges measured under evaluation or in training, dropout before or after the quantizer."""
+    """Test accuracy on Cora, INT2 from scratch, a panel per quantizer: ranges measured under evaluation or in training,
+    dropout before or after the quantizer, with the correct gradient of the range factor and that of the release.
+    """
     rows = _test_accuracy(results, "calibration")
     if rows.empty:
         return None
@@ -99,25 +115,27 @@ def range_calibration(results: pd.DataFrame) -> Figure | None:
         gradient=rows.config_key.map(lambda key: "released" if configs[key]["as_released"] else "correct"),
     )
     methods = list(rows.method.unique())
-    drawing, panels = plt.subplots(1, len(methods), sharex=True, sharey=True, figsize=(6.4, 3.2))
+    drawing, panels = plt.subplots(1, len(methods), sharex=True, sharey=True, figsize=(WIDTH_INCHES, 3.8))
     for axes, method in zip(panels, methods):
         table = rows[rows.method == method].groupby(["setting", "gradient"], sort=False).value.agg(["mean", "std"])
         for shift, (gradient, marker, color) in zip((-0.12, 0.12), (("correct", "o", "C0"), ("released", "s", "C1"))):
             part = table.xs(gradient, level="gradient")
             axes.errorbar(part["mean"], [i + shift for i in range(len(part))], xerr=part["std"], fmt=marker, capsize=3,
                           color=color, label=f"{gradient} gradient")  # fmt: skip
-        axes.set_yticks(range(len(part)), part.index)
-        axes.set_title(look(method).label, fontsize=10)
+        axes.set_yticks(range(len(part)), part.index, fontsize=SMALL_LETTERS)
+        axes.set_title(look(method).label)
+        axes.set_xlabel("test accuracy (%)")
     panels[0].invert_yaxis()
-    panels[-1].legend(fontsize=8)
-    drawing.supxlabel("test accuracy (%), Cora, INT2 from scratch; bars: std over seeds", fontsize=9)
+    drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
+                   title="bars: standard deviation over seeds")  # fmt: skip
     groups = rows.groupby(["method", "gradient", "setting"]).value.agg(["mean", "std"])
     spread = groups["mean"].groupby(level=["method", "gradient"]).agg(lambda means: means.max() - means.min())
     noise = groups["std"].groupby(level=["method", "gradient"]).max()
     clear = int((spread > 2 * noise).sum())
     set_finding(
         drawing,
-        f"Where ranges are measured shifts accuracy beyond twice the seeds' spread in {clear} of {len(spread)} cases",
+        f"Cora, INT2 from scratch: where ranges are measured shifts accuracy beyond twice the seeds' spread in "
+        f"{clear or 'none'} of {len(spread)} cases",
     )
     return drawing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,12 @@ PALETTE = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, INDIGO)
 HEAT_MAP = "cividis"
 FULL_PRECISION_LINE = {"color": BLACK, "linestyle": "--", "linewidth": 1}
 
-# At half a page (8.5 cm) the 11 pt letters of a figure of this width are still 7 pt high.
+# Every stored figure has this width, whatever the number of its panels: at half a page (8.5 cm) its 11 pt letters are
+# still 7 pt high and its smallest, those of legends and long labels, 5.6 pt.
 WIDTH_INCHES, HEIGHT_INCHES = 5.4, 3.4
+SMALL_LETTERS = 9
 TITLE_LETTERS_PER_INCH = 10.5
+_KEPT = "\N{NO-BREAK SPACE}"  # keeps a number beside its unit when a title is broken into lines
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,10 @@ def use_style() -> None:
             "axes.prop_cycle": mpl.cycler(color=PALETTE),
             "image.cmap": HEAT_MAP,
             "legend.frameon": False,
-            "legend.fontsize": 10,
+            "legend.fontsize": SMALL_LETTERS,
+            "legend.title_fontsize": SMALL_LETTERS,
+            "legend.handlelength": 1.6,
+            "legend.columnspacing": 1.2,
             "lines.markersize": 5,
             "lines.linewidth": 1.4,
         }
@@ -159,7 +166,9 @@ def set_finding(drawing: Figure, finding: str) -> None:
         'Two bits cost one point of\\naccuracy on Cora'
     """
     letters = int(drawing.get_size_inches()[0] * TITLE_LETTERS_PER_INCH)
-    drawing.suptitle("\n".join(textwrap.wrap(finding, letters)), x=0.01, ha="left")
+    kept = re.sub(r" (=|%|bits?\b)( (?=\d))?", lambda found: found.group().replace(" ", _KEPT), finding)
+    lines = textwrap.wrap(kept, letters)
+    drawing.suptitle("\n".join(lines).replace(_KEPT, " "), x=0.01, ha="left")
 
 
 def bit_ticks(axes: Axes, bits: list[int]) -> None:
@@ -173,17 +182,30 @@ def bit_ticks(axes: Axes, bits: list[int]) -> None:
     axes.set_xlabel("bits per code")
 
 
-def save_figure(drawing: Figure, name: str, folder: Path | None = None) -> Path:
+def save_figure(drawing: Figure, name: str, folder: Path | None = None, text: str = "") -> Path:
     """Save a figure as PNG, in one step and without a date: equal figures are equal files.
 
     Args:
         drawing: the figure.
         name: file name without ending.
         folder: where to; the project's figures folder if not given.
+        text: a text alternative, kept in the file as its description.
 
     Returns:
         The file.
     """
+    return atomic_write(Path(folder or figures_dir()) / f"{name}.png", figure_png(drawing, text))
+
+
+def figure_png(drawing: Figure, text: str = "", dpi: float | None = None) -> bytes:
+    """A figure as the bytes of a PNG without a date, with a description if one is given.
+
+    Example:
+        >>> figure_png(Figure(figsize=(1, 1)))[1:4]
+        b'PNG'
+    """
     buffer = io.BytesIO()
-    drawing.savefig(buffer, format="png", metadata={"Software": None})
-    return atomic_write(Path(folder or figures_dir()) / f"{name}.png", buffer.getvalue())
+    described = {"Description": text} if text else {}
+    options = {"dpi": dpi} if dpi else {}
+    drawing.savefig(buffer, format="png", metadata={"Software": None, **described}, **options)
+    return buffer.getvalue()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import inspect
 import io
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import pandas as pd
 
 from gnnq_lib.experiments import readme
 from gnnq_lib.files import atomic_write
+from gnnq_lib.naming import case_title
 from gnnq_lib.paths import figures_dir
 from gnnq_lib.reporting.claims import PAPERS
 from gnnq_lib.reporting.released import release_differences
@@ -31,6 +31,7 @@ TABLE_TITLES = {
     "depth": "Accuracy of SMP against depth",
     "speed": "Speed of the whole classifier, packed",
     "size": "Packed files",
+    "recommendation": "Low-bit recommenders: per cent, mean ± standard deviation (seeds)",
 }
 _STYLE = """
 :root{--ink:#1b1b1b;--faint:#5c5c5c;--line:#d5d5d5;--back:#fff;--band:#f5f6f8;--link:#0b5394}
@@ -45,10 +46,13 @@ a{color:var(--link)}code{font-size:.85em}p code{overflow-wrap:anywhere}
 table{border-collapse:collapse;font-size:.875rem;width:100%}
 caption{text-align:left;padding:.4rem .6rem;color:var(--faint)}
 th,td{padding:.35rem .6rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
-thead th{background:var(--band);white-space:nowrap}tbody tr:last-child td{border-bottom:0}
-th button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:0;cursor:pointer}
+thead th{background:var(--band);vertical-align:bottom}tbody tr:last-child td{border-bottom:0}
+th button{font:inherit;font-weight:600;text-align:left;color:inherit;background:none;border:0;padding:0;cursor:pointer}
 th[aria-sort=ascending] button::after{content:" \\25B2"}th[aria-sort=descending] button::after{content:" \\25BC"}
-td.wide{min-width:15rem}td.command{min-width:13rem}td.short{white-space:nowrap}
+td.wide{min-width:15rem}td.command{min-width:11rem;overflow-wrap:anywhere}td.brief{min-width:7rem}
+td.short{white-space:nowrap}
+th:first-child,td:first-child{position:sticky;left:0;background:var(--back)}thead th:first-child{background:var(--band)}
+@media(max-width:40rem){td.wide{min-width:11rem}nav li{padding:.2rem 0}}
 .badge{display:inline-block;padding:0 .5rem;border-radius:1rem;white-space:nowrap;border:1px solid currentColor}
 .holds{color:#00664b}.in-part{color:#8a5a00}.does-not-hold{color:#a83a00}.not-run{color:var(--faint)}
 @media(prefers-color-scheme:dark){.holds{color:#4fd1a5}.in-part{color:#f0b94d}.does-not-hold{color:#ff9466}}
@@ -204,7 +208,7 @@ def _claims_section(verdicts: Sequence[Verdict], paper: str) -> str:
     if frame.empty:
         return ""
     classes = {"why": "wide", "command": "command", "source": "wide"}
-    classes |= dict.fromkeys(("ours", "comparison", "paper's number"), "short")
+    classes |= dict.fromkeys(("ours", "comparison", "paper's number"), "brief")
     return table_html(
         frame.rename(columns={"text": "claim in our words"}), "", {**classes, "claim in our words": "wide"}
     )
@@ -226,10 +230,26 @@ def _rules_section(verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         used.setdefault(verdict.claim.rule, []).append(verdict.claim.name)
     frame = pd.DataFrame(
-        [(name, ", ".join(claims), RULES[name].statement) for name, claims in used.items()],
-        columns=["rule", "claims", "statement"],
+        [(_spans(claims), RULES[name].statement, name) for name, claims in used.items()],
+        columns=["claims", "rule", "its name in the code"],
     )
-    return "<p>Where results are missing, the verdict is “not run”.</p>" + table_html(frame, "", {"statement": "wide"})
+    return "<p>Where results are missing, the verdict is “not run”.</p>" + table_html(frame, "", {"rule": "wide"})
+
+
+def _spans(names: Sequence[str]) -> str:
+    """Names of claims, three or more in a row as first and last.
+
+    Example:
+        >>> _spans(["D1", "D2", "D3", "N1", "N2", "N4"])
+        'D1 to D3, N1, N2, N4'
+    """
+    runs: list[list[str]] = []
+    for name in names:
+        if runs and name[0] == runs[-1][-1][0] and int(name[1:]) == int(runs[-1][-1][1:]) + 1:
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)
 
 
 def _provenance(rows: pd.DataFrame | None) -> str:
@@ -257,7 +277,9 @@ def _benchmarks(results: Results) -> str:
         table = table.drop(columns=["bench", "versions"], errors="ignore")
         same = [column for column in table if len(table) > 1 and table[column].nunique(dropna=False) == 1]
         shared = "; ".join(f"{column}: {table[column].iloc[0]}" for column in same if pd.notna(table[column].iloc[0]))
-        body = table_html(table.drop(columns=same).map(_rounded), shared)
+        if "case" in table:
+            table = table.assign(case=table.case.map(case_title))
+        body = table_html(table.drop(columns=same).map(_rounded), shared, {"case": "brief"})
         parts.append(f"<details><summary>{_text(name)} ({len(table)} rows)</summary>{body}</details>")
     return "".join(parts)
 
@@ -283,6 +305,7 @@ def _pictures() -> list[_Picture]:
 
     from gnnq_lib.experiments.store import all_results
     from gnnq_lib.plotting import FIGURES, use_style
+    from gnnq_lib.plotting.registry import finding_and_description
 
     use_style()
     results, pictures = all_results(), []
@@ -291,20 +314,20 @@ def _pictures() -> list[_Picture]:
             drawn = draw(results)
             if drawn is None:
                 continue
-            finding = " ".join(drawn.get_suptitle().split()) or name.replace("_", " ")
-            description = " ".join((inspect.getdoc(draw) or "").split("\n\n")[0].split())
+            finding, description = finding_and_description(name, drawn)
             pictures.append(_Picture(name, finding, description, _small_png(drawn)))
             plt.close(drawn)
     return pictures
 
 
 def _small_png(drawn) -> bytes:
-    """A figure as a PNG with few colours, a quarter of the size of a full one."""
+    """A figure as a PNG with few colours, a third of the size of a full one; octrees keep the methods' own colours."""
     from PIL import Image
 
-    buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", dpi=FIGURE_DPI)
-    picture = Image.open(buffer).convert("RGB").quantize(COLOURS_PER_FIGURE)
+    from gnnq_lib.plotting.style import figure_png
+
+    picture = Image.open(io.BytesIO(figure_png(drawn, dpi=FIGURE_DPI))).convert("RGB")
+    picture = picture.quantize(COLOURS_PER_FIGURE, method=Image.Quantize.FASTOCTREE)
     small = io.BytesIO()
     picture.save(small, format="png", optimize=True)
     return small.getvalue()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -16,7 +16,7 @@ import pandas as pd
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.store import mean_and_spread
-from gnnq_lib.naming import nearest
+from gnnq_lib.naming import dataset_title, nearest
 
 
 class Status(str, Enum):
@@ -164,32 +164,10 @@ def title(name: str) -> str:
         >>> title("citeseer"), title("degree_quant"), title("something")
         ('CiteSeer', 'Degree-Quant', 'something')
     """
-    return _TITLES.get(name, name)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence.
-
-    Example:
-        >>> listed(["a", "b", "c"]), listed(["a"])
-        ('a, b and c', 'a')
-    """
-    names = list(names)
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "none"
+    return _TITLES.get(name) or dataset_title(name)
 
 
 _TITLES = {
-    "cora": "Cora",
-    "citeseer": "CiteSeer",
-    "pubmed": "PubMed",
-    "cs": "Coauthor CS",
-    "physics": "Coauthor Physics",
-    "ml-1m": "MovieLens-1M",
-    "ml-100k": "MovieLens-100K",
-    "lastfm": "LastFM",
-    "gowalla": "Gowalla",
-    "yelp2018": "Yelp2018",
-    "amazon-book-kgat": "Amazon-Book (KGAT)",
     "generated": "the generated graph",
     "fp32": "FP32",
     "qlr": "QLR",

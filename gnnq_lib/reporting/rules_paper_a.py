@@ -6,9 +6,10 @@ import math
 
 import pandas as pd
 
+from gnnq_lib.naming import listed
 from gnnq_lib.reporting.claims import Claim
 from gnnq_lib.reporting.results import Results
-from gnnq_lib.reporting.rules import Finding, listed, not_run, p_text, rule, span, spread_of, status_of, title
+from gnnq_lib.reporting.rules import Finding, not_run, p_text, rule, span, spread_of, status_of, title
 from gnnq_lib.reporting.statistics import compare_with_each, paired_test
 
 PACKED = "packed (real low-bit)"
@@ -299,7 +300,8 @@ def printed_accuracy(results: Results, claim: Claim, model: str, method: str, bi
     rows = results.select("test_accuracy", "paper_random_cora*", dataset="cora", model=model, method=method,
                           bits=int(bits), as_released=False)  # fmt: skip
     if len(rows) < 2:
-        return not_run("random splits of Cora are not stored (the public split is another task)")
+        name = f"{title(model)} in {'FP32' if bits == '32' else f'INT{bits} ({title(method)})'}"
+        return not_run(f"{name} on random splits of Cora is not stored (the public split is another task)")
     mean, std = rows.value.mean(), rows.value.std()
     above = claim.number - mean
     return Finding(

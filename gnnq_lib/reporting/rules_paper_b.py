@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from gnnq_lib.naming import listed
 from gnnq_lib.reporting.claims import Claim
 from gnnq_lib.reporting.results import Results
-from gnnq_lib.reporting.rules import Finding, listed, not_run, p_text, rule, spread_of, status_of, title
+from gnnq_lib.reporting.rules import Finding, not_run, p_text, rule, spread_of, status_of, title
 from gnnq_lib.reporting.statistics import compare_with_each, holm, paired_test
 
 QUANTIZERS = ("lsq", "n2uq", "post_training_tensor", "post_training_node", "bigear")

@@ -8,6 +8,7 @@ import pytest
 
 from gnnq_lib.experiments import Measurement, ResultsStore, load_table, make_config
 from gnnq_lib.experiments.recommendation import Config
+from gnnq_lib.naming import dataset_title
 from gnnq_lib.plotting import (
     curves_side_by_side,
     difference_bars,
@@ -62,18 +63,18 @@ def test_a_table_that_was_not_measured_is_empty():
 
 def test_figures_from_stored_tables(measured):
     by_bytes = recommendation_by_bytes(pd.DataFrame())
-    assert "GNAQ at 2 bits has 95.2 % of FP32's NDCG@10 on lastfm (n = 2)" in by_bytes.get_suptitle().replace("\n", " ")
+    assert "GNAQ at 2 bits has 95.2 % of FP32's NDCG@10 on LastFM (n = 2)" in by_bytes.get_suptitle().replace("\n", " ")
     drawing = recommendation_ablations(pd.DataFrame())
     (bars,) = drawing.axes
     names = [text.get_text() for text in bars.get_yticklabels()]
     assert names == ["levels through tanh", "as released", "as released, no linear head"]
     # per seed: 0.18 / 0.19 and 0.20 / 0.21
     expected = 50 * (0.18 / 0.19 + 0.20 / 0.21) - 100
-    assert bars.patches[0].get_width() == pytest.approx(expected) and bars.get_title("left") == "lastfm (n = 2)"
+    assert bars.patches[0].get_width() == pytest.approx(expected) and bars.get_title("left") == "LastFM (n = 2)"
     # the forms as released lose more, but are no single part
     assert (
         " ".join(drawing.get_suptitle().split())
-        == f"On lastfm, 'levels through tanh' costs GNAQ most: {-expected:.1f} % of NDCG@10"
+        == f"On LastFM, 'levels through tanh' costs GNAQ most: {-expected:.1f} % of NDCG@10"
     )
 
 
@@ -97,7 +98,7 @@ def test_every_part_of_the_ablation_table_has_a_name_and_each_data_set_a_panel(m
     assert table["mean"].iloc[0] == pytest.approx(100 * (0.199 / 0.2 - 1))
     drawing = recommendation_ablations(pd.DataFrame())
     titles = [axes.get_title("left") for axes in drawing.axes]
-    assert titles == [f"{name} (n = 1)" for name in dict.fromkeys(table.dataset)]
+    assert titles == [f"{dataset_title(name)} (n = 1)" for name in dict.fromkeys(table.dataset)]
     plt.close("all")
 
 
@@ -127,5 +128,5 @@ def test_small_figures_hold_what_was_given():
     assert [axes.get_ylabel() for axes in curves_side_by_side(table, {"a": "A", "b": "B"}, "x").axes] == ["A", "B"]
     assert [bar.get_width() for bar in difference_bars({"p": -1.0, "q": 2.0}, "x", "%").axes[0].patches] == [-1.0, 2.0]
     points = pd.DataFrame({"method": ["fp32", "lsq"], "bits": [32, 2], "bytes": [10.0, 1.0], "mean": [0.2, 0.1]})
-    assert len(quality_by_bytes(points, "x").axes[0].get_legend().get_texts()) == 2
+    assert len(quality_by_bytes(points, "x").legends[0].get_texts()) == 2
     plt.close("all")
