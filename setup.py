@@ -29,6 +29,7 @@ HEADERS = [
     "propagate.h",
     "propagate_slices.h",
     "two_layer.h",
+    "two_layer_groups.h",
 ]
 # -ffp-contract=off: float results must equal PyTorch's element-wise operations bit for bit, so no fused multiply-add.
 COMMON_FLAGS = ["-O3", "-g0", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]

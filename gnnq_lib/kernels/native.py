@@ -23,7 +23,7 @@ from gnnq_lib.errors import InputError
 if TYPE_CHECKING:
     from gnnq_lib.kernels.row_quantizer import RowQuantizer
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 ISA_NUMBERS = {"avx512": 2, "avx2": 1, "plain": 0}  # best first
 REFERENCE = "reference"
 _NOT_FINITE = 3
@@ -61,13 +61,14 @@ class TwoLayerArgs(ctypes.Structure):
     """Mirror of gnnq_two_layer_args."""
 
     _fields_ = [
-        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "order", "edge_codes", "row_scale", "w1")],
+        *[(name, ctypes.c_void_p) for name in ("row_ptr", "col", "order", "edge_codes", "code_sums")],
+        *[(name, ctypes.c_void_p) for name in ("row_scale", "w1")],
         *[(name, ctypes.c_void_p) for name in ("half_step1", "bias1", "w2_packed", "half_step2", "bias2")],
         ("hidden_quantizer", RowQuantizerArgs),
         ("out", ctypes.c_void_p),
         *[(name, ctypes.c_int64) for name in ("num_rows", "num_edges", "num_features", "hidden", "num_values")],
         *[(name, ctypes.c_int32) for name in ("w1_bits", "w2_bits", "hidden_bits", "hidden_max_exponent")],
-        *[(name, ctypes.c_int32) for name in ("max_edge_code", "num_planes", "w1_halves", "num_threads")],
+        *[(name, ctypes.c_int32) for name in ("max_edge_code", "num_planes", "w1_halves", "col_bytes", "num_threads")],
     ]
 
 

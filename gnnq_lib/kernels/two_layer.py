@@ -9,7 +9,7 @@ Both products are sums of whole numbers; the rest is float32, in the order of `t
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -18,13 +18,14 @@ from torch import Tensor
 from gnnq_lib.errors import InputError
 from gnnq_lib.kernels import native
 from gnnq_lib.kernels.checks import check_floats
-from gnnq_lib.kernels.csr import CSRGraph, padded_indices
+from gnnq_lib.kernels.csr import CSRGraph
 from gnnq_lib.kernels.row_quantizer import RowQuantizer
 from gnnq_lib.quantizers.packing import PackedCodes
 
 _BLOCK = 64  # columns of the first layer that the compiled kernel handles at once
-_GROUP_ROWS = 256  # rows of a result that are written close together are taken by falling number of entries
-_PLANE_STEP = 4
+_GROUP = 4  # rows that the compiled kernel walks side by side
+_WINDOW = 1024  # rows of a result that are written close together and taken by falling number of entries
+_MOST_PLANES = 6
 _PREPARING = threading.Lock()  # what is made on first use is made once: running kernels hold its addresses
 _REPEATS = 1.3  # adding a row this often costs about as much as multiplying it by its code
 
@@ -59,77 +60,132 @@ class IntegerFeatures:
         self.pattern, self.row_scale = pattern, row_scale.clone()
         self.codes = None if codes is None else codes.clone()
         self.max_code = 1 if codes is None or not codes.numel() else int(codes.to(torch.int32).abs().max())
-        self.layout = FeatureLayout(self, pattern.by_degree_with_edges())
+        self.layout = self.in_order(torch.arange(pattern.num_rows, device=pattern.device))
 
     def in_order(self, order: Tensor) -> FeatureLayout:
         """The layout that makes row `order[p]` of the features row p of the result."""
-        pattern = self.pattern
-        degree = pattern.degree[order.long()]
-        by_length = torch.argsort(
-            (torch.arange(len(order)) // _GROUP_ROWS) * (pattern.max_degree + 1) - degree, stable=True
-        )
-        rows = order.long()[by_length]
-        degree = degree[by_length]
-        row_ptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
-        edges = torch.repeat_interleave(pattern.row_ptr[rows] - row_ptr[:-1], degree) + torch.arange(pattern.num_edges)
-        col = padded_indices(pattern.col[edges])
-        return FeatureLayout(self, (row_ptr, col, by_length.to(torch.int32), edges), self.row_scale[order.long()])
+        return FeatureLayout(self, order.long())
 
     def __repr__(self) -> str:
         return f"IntegerFeatures({self.pattern.num_rows} x {self.pattern.num_cols}, {self.pattern.num_edges} values)"
 
 
+@dataclass(frozen=True, eq=False)
+class GroupedEntries:
+    """Entries in groups of four rows side by side, as `gnnq_two_layer_args` describes them.
+
+    Attributes:
+        row_ptr: int64 (groups * num_planes + 1,).
+        col: uint16 or int32 (4 * row_ptr[-1],).
+        order: int32 (N,), the result's row at each position.
+        code_sums: int32 (4 * groups,), what the codes of each position add up to.
+        codes: int8, one per entry of col, or None: an entry of plane b counts 2**b times.
+    """
+
+    row_ptr: Tensor
+    col: Tensor
+    order: Tensor
+    code_sums: Tensor
+    codes: Tensor | None
+    num_planes: int
+
+    def with_short_indices(self, largest: int) -> GroupedEntries:
+        """The same with 16-bit indices where they hold `largest`: indices are much of what the kernel reads."""
+        return replace(self, col=self.col.to(torch.uint16)) if largest < 1 << 16 else self
+
+
 class FeatureLayout:
-    """Features as the compiled kernel walks them; small counts become entries that stand there several times.
+    """Features as the compiled kernel walks them, made on first use.
 
     Args:
         features: what is laid out.
-        arrangement: row_ptr and col of the pattern in the order of walking, the result's row for each place, and for
-            every entry its number in the pattern.
-        row_scale: float32 (N,) by the result's rows; default: as in `features`.
+        rows: int64 (N,), the features' row for every row of the result.
     """
 
-    def __init__(
-        self,
-        features: IntegerFeatures,
-        arrangement: tuple[Tensor, Tensor, Tensor, Tensor],
-        row_scale: Tensor | None = None,
-    ) -> None:
-        self.row_ptr, self.col, self.order, edges = arrangement
-        self.row_scale = features.row_scale if row_scale is None else row_scale
-        self.codes, self.largest_factor, self.num_features = None, 1, features.pattern.num_cols
-        if features.codes is None:
-            return
-        codes = features.codes[edges]
-        if codes.numel() and int(codes.min()) >= 0 and int(codes.sum()) <= _REPEATS * codes.numel():
-            times = codes.long()
-            ends = torch.cat([times.new_zeros(1), times.cumsum(0)])
-            self.row_ptr, self.col = ends[self.row_ptr], padded_indices(self.col.repeat_interleave(times))
-        else:
-            self.codes, self.largest_factor = codes.contiguous(), features.max_code
+    def __init__(self, features: IntegerFeatures, rows: Tensor) -> None:
+        self._pattern, self._codes, self._rows = features.pattern, features.codes, rows
+        self.row_scale, self.max_code = features.row_scale[rows], features.max_code
 
     @cached_property
-    def bit_planes(self) -> tuple[Tensor, Tensor, int] | None:
-        """row_ptr, col and number of planes: an entry stands in plane b of its row if its code has bit b.
+    def for_bytes(self) -> GroupedEntries | None:
+        """For weights below 8 bits: small counts become entries that stand there several times, or bit planes.
 
-        Planes are filled up to multiples of four with a feature behind the last, whose weights are 0: lengths that the
-        processor cannot foresee cost more. None where codes are negative, or repeats cost less.
+        None where codes are negative or too large for that.
         """
-        if self.codes is None or not self.codes.numel() or int(self.codes.min()) < 0:
+        row, feature, codes = self._entries()
+        if codes is None or _repeats_cost_less(codes):
+            return self._group(*_repeated(row, feature, codes)).with_short_indices(self._pattern.num_cols)
+        if int(codes.min()) < 0 or int(codes.max()) >= 1 << _MOST_PLANES:
             return None
-        planes = max(self.largest_factor.bit_length(), 1)
-        rows = torch.arange(self.row_ptr.numel() - 1).repeat_interleave(self.row_ptr.diff())
-        has_bit = (self.codes[:, None].int() >> torch.arange(planes)) & 1
-        entry, plane = has_bit.nonzero(as_tuple=True)
-        place = rows[entry] * planes + plane
-        counts = torch.bincount(place, minlength=(self.row_ptr.numel() - 1) * planes)
-        ends, row_ptr = (
-            torch.cat([counts.new_zeros(1), size.cumsum(0)]) for size in (counts, counts + -counts % _PLANE_STEP)
-        )
-        by_place = torch.argsort(place, stable=True)
-        to = torch.arange(len(place)) + (row_ptr - ends)[place[by_place]]
-        col = self.col.new_full((int(row_ptr[-1]),), self.num_features).scatter_(0, to, self.col[entry][by_place])
-        return row_ptr, padded_indices(col), planes
+        planes = int(codes.max()).bit_length()
+        entry, plane = ((codes[:, None].int() >> torch.arange(planes)) & 1).nonzero(as_tuple=True)
+        grouped = self._group(row[entry], feature[entry], None, plane, planes)
+        return grouped.with_short_indices(self._pattern.num_cols)
+
+    @cached_property
+    def for_halves(self) -> GroupedEntries:
+        """For 8-bit weights, or any codes: these stand beside the entries, unless repeating those costs less."""
+        row, feature, codes = self._entries()
+        if codes is None or _repeats_cost_less(codes):
+            return self._group(*_repeated(row, feature, codes))
+        return self._group(row, feature, codes)
+
+    def _entries(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The result's row, the feature and the code of every entry, row by row."""
+        degree = self._pattern.degree[self._rows]
+        row = torch.arange(len(degree)).repeat_interleave(degree)
+        first = self._pattern.row_ptr[self._rows] - (degree.cumsum(0) - degree)
+        edges = first[row] + torch.arange(len(row))
+        return row, self._pattern.col[edges], None if self._codes is None else self._codes[edges]
+
+    def _group(
+        self, row: Tensor, feature: Tensor, codes: Tensor | None = None, plane: Tensor | None = None, planes: int = 1
+    ) -> GroupedEntries:
+        num_rows = len(self._rows)
+        groups = -(-num_rows // _GROUP)
+        plane = torch.zeros_like(row) if plane is None else plane
+        counts = torch.bincount(row * planes + plane, minlength=num_rows * planes).view(num_rows, planes)
+        order = _by_falling_counts(counts)
+        position = torch.empty_like(order)
+        position[order] = torch.arange(num_rows)
+        # A place is a row of a plane of a group; the fullest of the four says how many steps that plane takes.
+        place = (position[row] // _GROUP * planes + plane) * _GROUP + position[row] % _GROUP
+        place, entry = torch.sort(place, stable=True)
+        filled = torch.bincount(place, minlength=groups * planes * _GROUP)
+        step = torch.arange(len(place)) - (filled.cumsum(0) - filled)[place]
+        steps = filled.view(-1, _GROUP).amax(1)
+        row_ptr = torch.cat([steps.new_zeros(1), steps.cumsum(0)])
+        to = (row_ptr[place // _GROUP] + step) * _GROUP + place % _GROUP
+
+        def spread(values: Tensor, filler: int) -> Tensor:
+            return values.new_full((int(row_ptr[-1]) * _GROUP,), filler).scatter_(0, to, values[entry])
+
+        code_sums = torch.zeros(groups * _GROUP, dtype=torch.int32)
+        code_sums[:num_rows] = (counts << torch.arange(planes)).sum(1)[order].int()
+        col = spread(feature, self._pattern.num_cols)  # behind the last feature stands a row of zeros
+        return GroupedEntries(row_ptr, col, order.int(), code_sums, None if codes is None else spread(codes, 0), planes)
+
+
+def _repeats_cost_less(codes: Tensor) -> bool:
+    return not codes.numel() or (int(codes.min()) >= 0 and int(codes.sum()) <= _REPEATS * codes.numel())
+
+
+def _repeated(row: Tensor, feature: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Each entry as often as its code says."""
+    times = torch.ones_like(row) if codes is None else codes.long()
+    return row.repeat_interleave(times), feature.repeat_interleave(times)
+
+
+def _by_falling_counts(counts: Tensor) -> Tensor:
+    """Order of rows in which neighbours have about as many entries in the first two planes, window by window."""
+    if not counts.numel():
+        return torch.arange(len(counts))
+    first, second = counts[:, 0], torch.zeros_like(counts[:, 0])
+    if counts.shape[1] > 1:
+        first, second = first // 3, counts[:, 1]  # rows that differ little in the one are told apart by the other
+    window = torch.arange(len(counts)) // _WINDOW
+    key = (window * (first.max() + 1) - first) * (second.max() + 1) - second
+    return torch.argsort(key, stable=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,17 +228,19 @@ class TwoLayerWeights:
             )
 
     def wide_weight1(self, halves: bool) -> Tensor:
-        """W1 as numbers 2q - n for the kernel, made once: bytes, or 16-bit halves (of 64 columns the even first).
+        """W1 for the kernel, made once: codes q as bytes, or numbers 2q - n as 16-bit halves.
 
-        A row of zeros follows the last.
+        Halves: of 64 columns the even ones first. A row of zeros follows the last.
         """
         name = "halves" if halves else "bytes"
         if name not in self._prepared:
-            signed = 2 * self.weight1.codes().to(torch.int16) - ((1 << self.weight1.bits) - 1)
-            wide = torch.nn.functional.pad(signed, (0, -signed.shape[1] % _BLOCK, 0, 1))
+            wide = self.weight1.codes().to(torch.int16)
+            if halves:
+                wide = 2 * wide - ((1 << self.weight1.bits) - 1)
+            wide = torch.nn.functional.pad(wide, (0, -wide.shape[1] % _BLOCK, 0, 1))
             if halves:
                 wide = wide.view(len(wide), -1, _BLOCK // 2, 2).transpose(2, 3)
-            self._prepared[name] = wide.to(torch.int16 if halves else torch.int8).contiguous()
+            self._prepared[name] = wide.to(torch.int16 if halves else torch.uint8).contiguous()
         return self._prepared[name]
 
     @property
@@ -239,17 +297,18 @@ def two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
 
 def two_layer_args(layout: FeatureLayout, weights: TwoLayerWeights, out: Tensor | None) -> native.TwoLayerArgs:
     """Checked arguments as the compiled kernel takes them; they hold addresses of the tensors, not the tensors."""
-    row_ptr, col, codes, planes = layout.row_ptr, layout.col, layout.codes, 1
     with _PREPARING:
-        if weights.weight1.bits < 8 and layout.bit_planes is not None:
-            (row_ptr, col, planes), codes = layout.bit_planes, None
-        halves = codes is not None or weights.weight1.bits == 8
+        entries = layout.for_bytes if weights.weight1.bits < 8 else None
+        halves = entries is None
+        entries = entries or layout.for_halves
         w1, quantizer = weights.wide_weight1(halves), weights.quantizer_args
+    codes = entries.codes
     return native.TwoLayerArgs(
-        row_ptr=row_ptr.data_ptr(),
-        col=col.data_ptr(),
-        order=layout.order.data_ptr(),
+        row_ptr=entries.row_ptr.data_ptr(),
+        col=entries.col.data_ptr(),
+        order=entries.order.data_ptr(),
         edge_codes=None if codes is None else codes.data_ptr(),
+        code_sums=entries.code_sums.data_ptr(),
         row_scale=layout.row_scale.data_ptr(),
         w1=w1.data_ptr(),
         half_step1=weights.half_step1.data_ptr(),
@@ -259,8 +318,8 @@ def two_layer_args(layout: FeatureLayout, weights: TwoLayerWeights, out: Tensor 
         bias2=weights.bias2.data_ptr(),
         hidden_quantizer=quantizer,
         out=None if out is None else out.data_ptr(),
-        num_rows=layout.row_ptr.numel() - 1,
-        num_edges=col.numel(),
+        num_rows=entries.order.numel(),
+        num_edges=entries.col.numel(),
         num_features=weights.weight1.num_rows,
         hidden=weights.weight1.num_values,
         num_values=weights.weight2.num_values,
@@ -268,9 +327,10 @@ def two_layer_args(layout: FeatureLayout, weights: TwoLayerWeights, out: Tensor 
         w2_bits=weights.weight2.bits,
         hidden_bits=weights.hidden.bits,
         hidden_max_exponent=weights.hidden.max_shift,
-        max_edge_code=1 if codes is None else layout.largest_factor,
-        num_planes=planes,
+        max_edge_code=1 if codes is None else layout.max_code,
+        num_planes=entries.num_planes,
         w1_halves=int(halves),
+        col_bytes=entries.col.element_size(),
         num_threads=torch.get_num_threads(),
     )
 

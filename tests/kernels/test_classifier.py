@@ -59,7 +59,7 @@ def classifiers(draw):
     return random_classifier(
         draw(st.integers(0, 2**31)),
         draw(st.sampled_from([1, 2, 15, 16, 17, 70, 300])),
-        draw(st.one_of(st.integers(1, 17), st.sampled_from([33, 64, 70, 257]))),
+        draw(st.one_of(st.integers(1, 57), st.sampled_from([64, 70, 257]))),
         draw(BITS),
         draw(st.integers(0, 3)),
         draw(st.sampled_from([1, 2, 4, 128])),

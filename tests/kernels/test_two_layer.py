@@ -112,11 +112,60 @@ def test_codes_as_bit_planes(isa, rows, classes):
         random_codes(generator, 64, classes, 4), torch.rand(classes), torch.randn(classes),
         RowQuantizer(0.05, 4, 8),
     )  # fmt: skip
-    assert rows == 1 or features.layout.bit_planes is not None
+    assert rows == 1 or features.layout.for_bytes.num_planes == 4
     with forced(isa):
         assert torch.equal(two_layer(features, weights), torch_two_layer(features, weights))
 
 
-def test_negative_codes_have_no_planes():
-    features, _ = small_case(torch.tensor([2, -1, 0], dtype=torch.int8))
-    assert features.layout.bit_planes is None
+def test_groups_of_rows_by_hand():
+    # Rows 3, 1, 2, 0, 1 entries long; row 1 comes first. What is missing beside it is feature 7, a row of zeros.
+    pattern = CSRGraph(torch.tensor([0, 1, 4, 6, 6, 7]), torch.tensor([0, 1, 2, 3, 4, 5, 6]), num_cols=7)
+    entries = IntegerFeatures(pattern, torch.ones(5)).layout.for_bytes
+    assert entries.order.tolist() == [1, 2, 0, 4, 3]
+    assert entries.row_ptr.tolist() == [0, 3, 3]
+    assert entries.col.int().tolist() == [1, 4, 0, 6, 2, 5, 7, 7, 3, 7, 7, 7]
+    assert entries.code_sums.tolist() == [3, 2, 1, 1, 0, 0, 0, 0]
+
+
+def test_planes_by_hand():
+    pattern = CSRGraph(torch.tensor([0, 1, 3]), torch.tensor([0, 0, 1]), num_cols=2)
+    entries = IntegerFeatures(pattern, torch.ones(2), torch.tensor([2, 1, 3], dtype=torch.int8)).layout.for_bytes
+    assert (entries.num_planes, entries.order.tolist(), entries.code_sums.tolist()) == (2, [0, 1], [2, 4, 0, 0])
+    assert entries.row_ptr.tolist() == [0, 2, 3]
+    assert entries.col.int().tolist() == [2, 0, 2, 2, 2, 1, 2, 2, 0, 1, 2, 2]
+
+
+@pytest.mark.parametrize("codes", [[2, -1, 0], [2, 64, 0]])
+def test_negative_and_large_codes_have_no_planes(codes):
+    features, _ = small_case(torch.tensor(codes, dtype=torch.int8))
+    assert features.layout.for_bytes is None
+
+
+@pytest.mark.parametrize("isa", COMPILED)
+@pytest.mark.parametrize("num_features", [65535, 65536])
+def test_many_features_take_wide_indices(isa, num_features):
+    generator = torch.Generator().manual_seed(0)
+    pattern = CSRGraph(torch.tensor([0, 2, 3]), torch.tensor([0, num_features - 1, 40000]), num_cols=num_features)
+    features = IntegerFeatures(pattern, torch.ones(2))
+    assert features.layout.for_bytes.col.element_size() == (2 if num_features < 65536 else 4)
+    weights = TwoLayerWeights(
+        random_codes(generator, num_features, 20, 2), torch.rand(20), torch.randn(20),
+        random_codes(generator, 20, 5, 2), torch.rand(5), torch.randn(5), RowQuantizer(0.5, 2, 4),
+    )  # fmt: skip
+    with forced(isa):
+        assert torch.equal(two_layer(features, weights), torch_two_layer(features, weights))
+
+
+@pytest.mark.parametrize("isa", COMPILED)
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_long_rows_of_largest_weights(isa, bits):
+    # 700 entries of the largest number: lanes of 8 and 16 bits must be emptied in time.
+    pattern = CSRGraph(torch.tensor([0, 700, 700, 1399]), torch.arange(700).repeat(2)[:1399], num_cols=700)
+    top = (1 << bits) - 1
+    weights = TwoLayerWeights(
+        PackedCodes.from_codes(torch.full((700, 64), top), bits), torch.ones(64), torch.arange(64.0),
+        PackedCodes.from_codes(torch.full((64, 3), top), bits), torch.ones(3), torch.zeros(3), RowQuantizer(64.0, 8, 8),
+    )  # fmt: skip
+    features = IntegerFeatures(pattern, torch.ones(3))
+    with forced(isa):
+        assert torch.equal(two_layer(features, weights), torch_two_layer(features, weights))

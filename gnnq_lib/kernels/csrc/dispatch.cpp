@@ -36,7 +36,7 @@ static const gnnq_kernel_table* table_of(int isa) {
 #define GNNQ_EXPORT __attribute__((visibility("default")))
 #endif
 
-GNNQ_EXPORT int gnnq_abi_version(void) { return 6; }
+GNNQ_EXPORT int gnnq_abi_version(void) { return 7; }
 
 GNNQ_EXPORT int gnnq_has_isa(int isa) { return table_of(isa) != nullptr; }
 

@@ -101,13 +101,16 @@ typedef struct {
 } gnnq_propagate_args;
 
 // Two linear layers on sparse integer features: relu between them, its result quantised per row (propagation.py).
+// Positions form groups of 4, whose edges stand side by side: edge k of position 4g + r is entry 4k + r of col. What a
+// shorter position lacks is num_features, a row of zeros in w1.
 typedef struct {
-  const int64_t* row_ptr;       // num_rows * num_planes + 1: where the edges of each plane of each position start
-  const int32_t* col;           // num_edges
+  const int64_t* row_ptr;       // num_groups * num_planes + 1: where k starts for each plane of each group
+  const void* col;              // num_edges, uint16_t or int32_t; see col_bytes
   const int32_t* order;         // num_rows: the row at each position
   const int8_t* edge_codes;     // num_edges, or NULL: all 1; only with w1_halves
+  const int32_t* code_sums;     // 4 * num_groups: what the codes of each position add up to; only without w1_halves
   const float* row_scale;       // num_rows
-  const void* w1;               // num_features x hidden rounded up to 64, numbers 2q - n, 0 beyond hidden; see w1_halves
+  const void* w1;               // num_features + 1 rows of hidden rounded up to 64; see w1_halves
   const float* half_step1;      // hidden
   const float* bias1;           // hidden
   const uint8_t* w2_packed;     // hidden x row_bytes(num_values, w2_bits)
@@ -125,8 +128,9 @@ typedef struct {
   int32_t hidden_bits;
   int32_t hidden_max_exponent;
   int32_t max_edge_code;        // largest absolute value of edge_codes, 1 where NULL
-  int32_t num_planes;           // 1, or with w1_halves = 0 as many bits as codes have: edges of plane b count 2^b times
-  int32_t w1_halves;            // 0: w1 is int8_t; 1: int16_t, the even columns of each 64 before the odd ones
+  int32_t num_planes;           // 1 ... 6, 1 with w1_halves: edges of plane b count 2^b times
+  int32_t w1_halves;            // 0: w1 is uint8_t, codes q; 1: int16_t, numbers 2q - n, of each 64 columns the even first
+  int32_t col_bytes;            // 2 or 4; 4 with w1_halves
   int32_t num_threads;
 } gnnq_two_layer_args;
 

@@ -405,8 +405,22 @@ struct SlicePropagate {
   static constexpr int64_t kSliceCost = 6;
 };
 
+// Rows of more than 16 columns: known in eights, or, where even that gains nothing, in fours at run time.
+template <int BITS>
+static int propagate_long_slices(const gnnq_propagate_args& a) {
+  switch (round_up(a.num_values, 8)) {
+    case 24: return SlicePropagate<BITS, 24>(a).run();
+    case 32: return SlicePropagate<BITS, BITS == 2 ? 32 : 0>(a).run();
+    case 40: return SlicePropagate<BITS, 40>(a).run();
+    case 48: return SlicePropagate<BITS, BITS == 2 ? 48 : 0>(a).run();
+    case 56: return SlicePropagate<BITS, 56>(a).run();
+    default: return SlicePropagate<BITS, 0>(a).run();
+  }
+}
+
 template <int BITS>
 static int propagate_slices(const gnnq_propagate_args& a) {
+  if (a.num_values > 16) return propagate_long_slices<BITS>(a);
   switch (a.num_values) {
     case 3: return SlicePropagate<BITS, 3>(a).run();
     case 6: return SlicePropagate<BITS, 6>(a).run();
@@ -417,10 +431,15 @@ static int propagate_slices(const gnnq_propagate_args& a) {
   }
 }
 
-// Whether a row's codes fit units, no term needs a node's own state, and 32-bit numbers reach all of x and the states. Rows of
-// 4 bits that take several units are no faster than whole rows of bytes (propagate.h).
+// Rows of 4 bits in several units are faster than whole rows of bytes (propagate.h) where all units are gathered in pairs.
+static bool in_pairs_of_units(int64_t num_values) {
+  const int64_t units = (round_up(num_values, 8) + Unit<4>::kFields - 1) / Unit<4>::kFields;
+  return num_values > 16 && num_values <= 56 && units % 2 == 0;
+}
+
+// Whether a row's codes fit units, no term needs a node's own state, and 32-bit numbers reach all of x and the states.
 static bool fits_slices(const gnnq_propagate_args& a) {
-  const bool fits = a.bits == 2 || (a.bits == 4 && a.num_values <= Unit<4>::kFields);
+  const bool fits = a.bits == 2 || (a.bits == 4 && (a.num_values <= Unit<4>::kFields || in_pairs_of_units(a.num_values)));
   const bool reach = a.num_positions * (a.num_values + 4) < 2147483647;
   return fits && a.max_exponent <= 3 && a.state_weight == 0.0f && !a.gap && reach;
 }

@@ -245,6 +245,8 @@ static inline int64_t edges_per_lane(const gnnq_spmm_args& a, int lane_bits) {
   return (((int64_t)1 << lane_bits) - 1) / largest;
 }
 
+static constexpr int64_t kSmallWork = 1 << 22;  // below it, handing out many blocks takes longer than uneven threads
+
 template <class V>
 static int spmm_packed(const gnnq_spmm_args& a) {
   PackedCall c;
@@ -257,8 +259,9 @@ static int spmm_packed(const gnnq_spmm_args& a) {
   c.lane_mask = bytes ? (uint16_t)(code * 0x0101) : code;
   const PackedRowsFn rows = bytes ? choose_packed<V, 8>(c, false, a.edge_codes != 0)
                                   : choose_packed<V, 16>(c, a.exponents != 0, a.edge_codes != 0);
-  const int threads = useful_threads(a.num_threads, (a.num_edges + a.num_rows) * a.num_values);
-  const int64_t blocks = threads == 1 ? 1 : threads * 16;
+  const int64_t work = (a.num_edges + a.num_rows) * a.num_values;
+  const int threads = useful_threads(a.num_threads, work);
+  const int64_t blocks = threads == 1 || work < kSmallWork ? threads : threads * 16;
   return run_blocks(blocks, threads, a.num_values * 4, [&](int64_t b, void* scratch) {
     rows(c, block_start(a.row_ptr, a.num_rows, b, blocks), block_start(a.row_ptr, a.num_rows, b + 1, blocks),
          (int32_t*)scratch);

@@ -142,7 +142,7 @@ struct ShortRows {
     return GNNQ_OK;
   }
 
-  static constexpr int64_t kShortWork = 16384;  // edges and rows below which waking other threads does not pay
+  static constexpr int64_t kShortWork = 32768;  // edges and rows below which waking other threads does not pay
 };
 
 template <class Element, class Lane>
