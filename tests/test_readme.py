@@ -9,7 +9,7 @@ import pytest
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments import readme
-from gnnq_lib.experiments.tables import table_names
+from gnnq_lib.experiments.tables import run_count, table_names
 from gnnq_lib.paths import project_root
 
 TEXT = (project_root() / "README.md").read_text(encoding="utf-8")
@@ -25,6 +25,13 @@ def test_every_table_is_what_the_results_say(monkeypatch):
 def test_every_table_named_in_a_command_exists():
     named = re.findall(r"gnnq run (\w+)", TEXT)
     assert named and set(named) <= set(table_names())
+
+
+def test_the_numbers_of_runs_are_those_of_the_tables():
+    lines = re.findall(r"^\| `gnnq run (.+?) \|.*\| (\d+) \|$", TEXT, re.MULTILINE)
+    assert len(lines) > 8
+    for commands, runs in lines:
+        assert sum(map(run_count, re.findall(r"(?:^|`)(\w+)", commands))) == int(runs), commands
 
 
 def test_every_linked_file_exists():

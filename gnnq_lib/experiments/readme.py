@@ -116,9 +116,9 @@ def speed_table(rows: pd.DataFrame) -> str:
             + [f"{packed.speedup_vs_best_fp32[bits]:.1f}" for bits in (2, 4, 8)]
             + [f"{packed.speedup_vs_fp32_as_released[bits]:.1f}" for bits in (2, 4)]
         )
-    head = ["", "fastest FP32 (ms)", "INT2 (ms)", "INT4 (ms)", "INT8 (ms)", "INT2 / fastest FP32",
-            "INT4 / fastest FP32", "INT8 / fastest FP32", "INT2 / FP32 as released",
-            "INT4 / FP32 as released"]  # fmt: skip
+    head = ["", "fastest FP32 (ms)", "INT2 (ms)", "INT4 (ms)", "INT8 (ms)", "INT2 against fastest FP32",
+            "INT4 against fastest FP32", "INT8 against fastest FP32", "INT2 against FP32 as released",
+            "INT4 against FP32 as released"]  # fmt: skip
     return _markdown(head, lines)
 
 
