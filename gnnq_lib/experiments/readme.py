@@ -263,9 +263,7 @@ def with_tables(text: str) -> str:
     return _renewed(_renewed(text, "table", TABLES, _BLOCK, "<!-- end of table -->"), "number", NUMBERS, _NUMBER)
 
 
-def _renewed(
-    text: str, kind: str, makers: dict[str, Callable[[], str]], form: str, end: str = "<!-- end -->"
-) -> str:
+def _renewed(text: str, kind: str, makers: dict[str, Callable[[], str]], form: str, end: str = "<!-- end -->") -> str:
     def renew(match: re.Match) -> str:
         name = match["name"]
         if name not in makers:

@@ -279,12 +279,14 @@ def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> p
         metric: what is compared.
 
     Returns:
-        Columns dataset, part, mean, std (NaN for one seed) and n, parts in the order of the store; empty if the table
+        Columns dataset, part, mean, std (NaN for one seed), n and untrained (whether training only lowered validation
+        in every run, so that the table before training was kept), parts in the order of the store; empty if the table
         or its default was not measured.
     """
     rows, configs = _stored(table)
     if rows.empty:
         return pd.DataFrame()
+    best_epoch = rows[rows.metric == "best_epoch"].groupby("config_key").value.first()
     of_gnaq = rows.method.isin(["gnaq", "gnaq_as_released"]) & (rows.bits == 2) & (rows.metric == metric)
     rows = rows[of_gnaq & rows.config_key.isin(set(configs))]
     usual: dict[str, dict] = {}
@@ -295,15 +297,19 @@ def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> p
     rows = rows.assign(part=[_part_name(configs[key], usual[configs[key]["dataset"]]) for key in rows.config_key])
     default = rows[rows.part == ""][["dataset", "seed", "value"]].rename(columns={"value": "default"})
     changed = rows[rows.part != ""].merge(default, on=["dataset", "seed"])
-    changed = changed.assign(change=100 * (changed.value / changed.default - 1))
-    found = changed.groupby(["dataset", "part"], sort=False).change.agg(["mean", "std", "size"])
+    changed = changed.assign(
+        change=100 * (changed.value / changed.default - 1), untrained=changed.config_key.map(best_epoch) == 0
+    )
+    groups = changed.groupby(["dataset", "part"], sort=False)
+    found = groups.change.agg(["mean", "std", "size"]).assign(untrained=groups.untrained.all())
     return found.rename(columns={"size": "n"}).reset_index()
 
 
 @figure("recommendation_ablations", tables=("rec_ablations",))
 def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
     """What each part of GNAQ changes in NDCG@10, one at a time, in percent of the default, a panel per data set of
-    the table `rec_ablations`; bars to the left are losses, lines one standard deviation over seeds.
+    the table `rec_ablations`; bars to the left are losses, lines one standard deviation over seeds. Hatched: training
+    only lowered validation, the bar shows the rounded table before it.
     """
     table = stored_ablations()
     if table.empty:
@@ -315,12 +321,15 @@ def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
     for axes, dataset in zip(panels[0], datasets):
         here = table[table.dataset == dataset].set_index("part").reindex(parts)
         colors = [BLUE if value >= 0 else VERMILION for value in here["mean"]]
-        axes.barh(range(len(parts)), here["mean"], xerr=here["std"], color=colors, ecolor="black", capsize=2)
+        bars = axes.barh(range(len(parts)), here["mean"], xerr=here["std"], color=colors, ecolor="black", capsize=2)
+        for bar, untrained in zip(bars, here["untrained"].fillna(False)):
+            bar.set_hatch("////" if untrained else "")
         axes.axvline(0, color="black", linewidth=1)
         axes.set_title(f"{dataset_title(dataset)} (n = {here.n.max():.0f})", loc="left")
     panels[0][0].set_yticks(range(len(parts)), names, fontsize=SMALL_LETTERS)
     panels[0][0].invert_yaxis()
-    drawing.supxlabel("change of NDCG@10 against the default (%)", fontsize=10)
+    hatched = "\nhatched: training only did harm; the table before it" if table.untrained.any() else ""
+    drawing.supxlabel("change of NDCG@10 against the default (%)" + hatched, fontsize=10)
     first = table[table.dataset == datasets[0]].set_index("part")["mean"]
     first = first[[not part.startswith("as released") for part in first.index]]
     where = dataset_title(datasets[0])
