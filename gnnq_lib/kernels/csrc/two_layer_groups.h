@@ -90,18 +90,19 @@ static inline GNNQ_INLINE __m512i quantize_group(const RowQuantizer& q, const __
   return _mm512_srli_epi32(shift, 23);
 }
 
-// Products of the rows' codes with four columns of W2; column c in the c-th 128 bits.
-static inline GNNQ_INLINE __m512i group_products(const uint8_t* codes, const int8_t* weights) {
-  __m512i sums[kGroupRows];
-  for (int r = 0; r < kGroupRows; ++r) sums[r] = _mm512_setzero_si512();
-  for (int at = 0; at < 64; at += 16) {
-    const __m512i w = _mm512_loadu_si512(weights + 4 * at);
+// Products of the rows' codes with BLOCKS times four columns of W2; of each four, column c is in the c-th 128 bits.
+template <int BLOCKS>
+static inline GNNQ_INLINE void group_products(const uint8_t* codes, const int8_t* weights, __m512i (&products)[BLOCKS]) {
+  __m512i sums[BLOCKS][kGroupRows];
+  for (int b = 0; b < BLOCKS; ++b)
+    for (int r = 0; r < kGroupRows; ++r) sums[b][r] = _mm512_setzero_si512();
+  for (int at = 0; at < 64; at += 16)
     for (int r = 0; r < kGroupRows; ++r) {
-      const __m128i inputs = _mm_load_si128((const __m128i*)(codes + 64 * r + at));
-      sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_broadcast_i32x4(inputs), w);
+      const __m512i inputs = _mm512_broadcast_i32x4(_mm_load_si128((const __m128i*)(codes + 64 * r + at)));
+      for (int b = 0; b < BLOCKS; ++b)
+        sums[b][r] = _mm512_dpbusd_epi32(sums[b][r], inputs, _mm512_loadu_si512(weights + 256 * b + 4 * at));
     }
-  }
-  return group_sums(sums);
+  for (int b = 0; b < BLOCKS; ++b) products[b] = group_sums(sums[b]);
 }
 
 // What the codes of each row add up to.
@@ -125,18 +126,30 @@ static inline GNNQ_INLINE void store_group(__m512 logits, int64_t n, int64_t fir
   _mm_mask_storeu_ps(out[3] + first, columns, _mm512_extractf32x4_ps(rows, 3));
 }
 
-static inline GNNQ_INLINE void group_logits(const TwoLayerPlan& plan, const uint8_t* codes, __m512i exponents,
-                                            float* const* out) {
+// Logits of BLOCKS times four columns from `first` on.
+template <int BLOCKS>
+static inline GNNQ_INLINE void logits_of_columns(const TwoLayerPlan& plan, const uint8_t* codes, __m512i exponents,
+                                                 __m512i code_sums, int64_t first, float* const* out) {
   const gnnq_two_layer_args& a = *plan.a;
-  const __m512i code_sums = plan.sum_factor ? group_code_sums(codes) : _mm512_setzero_si512();
-  for (int64_t first = 0; first < a.num_values; first += 4) {
-    __m512i dot = group_products(codes, plan.w2 + first * 64);
+  __m512i products[BLOCKS];
+  group_products<BLOCKS>(codes, plan.w2 + first * 64, products);
+  for (int b = 0; b < BLOCKS; ++b, first += 4) {
+    __m512i dot = products[b];
     if (plan.sum_factor) dot = _mm512_add_epi32(_mm512_add_epi32(dot, dot), code_sums);
     const __m512 whole = _mm512_cvtepi32_ps(_mm512_sllv_epi32(dot, exponents));
     const __m512 value = _mm512_mul_ps(whole, _mm512_set1_ps(a.hidden_quantizer.scale));
     const __m512 scaled = _mm512_mul_ps(value, _mm512_loadu_ps(plan.half_step2 + first * kGroupRows));
     store_group(_mm512_add_ps(scaled, _mm512_loadu_ps(plan.bias2 + first * kGroupRows)), a.num_values - first, first, out);
   }
+}
+
+static inline GNNQ_INLINE void group_logits(const TwoLayerPlan& plan, const uint8_t* codes, __m512i exponents,
+                                            float* const* out) {
+  const int64_t n = plan.a->num_values;
+  const __m512i code_sums = plan.sum_factor ? group_code_sums(codes) : _mm512_setzero_si512();
+  int64_t first = 0;
+  for (; n - first > 4; first += 8) logits_of_columns<2>(plan, codes, exponents, code_sums, first, out);
+  if (first < n) logits_of_columns<1>(plan, codes, exponents, code_sums, first, out);
 }
 
 // Groups first ... end - 1. `scratch`: 64 bytes of codes per row, then a row of results that nobody reads.
