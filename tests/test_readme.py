@@ -110,3 +110,10 @@ def test_recommendation_table_by_hand():
         "| FP32, trained on with the same budget | 20.00 (1) | 10.00 (1) | 1.0 |",
         "| GNAQ (ours), 2 bits | 19.00 (1) | 9.50 (1) | 8.0 |",
     ]
+
+
+def test_released_runs_that_keep_the_start_are_counted():
+    keys = {"a": False, "b": False, "c": True}
+    rows = pd.DataFrame({"config_key": list("abca"), "value": [0.0, 20.0, 0.0, 0.1]})
+    rows = rows.assign(metric=[*["best_epoch"] * 3, "ndcg@10"], method="gnaq_as_released")
+    assert readme.untrained_as_released(rows, {k: {"linear_head": head} for k, head in keys.items()}) == "1 of 2"

@@ -240,6 +240,17 @@ def _kept_by_gnaq(metric: str) -> pd.Series:
     return 100 * (means["gnaq"] / means["fp32"] - 1).dropna()
 
 
+def untrained_as_released(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
+    """Runs of GNAQ as released without its linear head whose best epoch is 0, the table before training: "n of m".
+
+    Args:
+        rows, configs: of the recommenders' stores.
+    """
+    rows = rows[(rows.metric == "best_epoch") & (rows.method == "gnaq_as_released")]
+    rows = rows[[not configs[key]["linear_head"] for key in rows.config_key]]
+    return f"{int((rows.value == 0).sum())} of {len(rows)}"
+
+
 # Numbers within the README's sentences: `<!-- number: NAME -->...<!-- end -->`.
 NUMBERS: dict[str, Callable[[], str]] = {
     "int2_points_lost": lambda: f"{_points_lost(('cora', 'citeseer')).max():.1f}",
@@ -251,6 +262,7 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "test_minutes": lambda: _minutes("make test"),
     "gnaq_recall": lambda: _span(_kept_by_gnaq("recall@10")),
     "gnaq_ndcg": lambda: _span(_kept_by_gnaq("ndcg@10")),
+    "released_untrained": lambda: untrained_as_released(*_recommenders()),
 }
 
 
