@@ -186,20 +186,23 @@ def data_list(json_file: JsonFile = None) -> None:
     from gnnq_lib.datasets import DATASETS
     from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS
     from gnnq_lib.datasets.sources import at_hand
+    from gnnq_lib.naming import dataset_title
 
     columns = ["name", "title", "nodes", "edges", "features", "classes", "split", "at hand"]
     rows = []
     for name, spec in DATASETS.items():
         place = at_hand([form for form, _ in spec.forms]) if spec.forms else "embedded"
         sizes = (spec.num_nodes, spec.num_edges, spec.num_features, spec.num_classes)
-        rows.append([name, spec.title, *(f"{size:,}" for size in sizes), spec.split, place or "no: gnnq data fetch"])
+        rows.append(
+            [name, dataset_title(name), *(f"{size:,}" for size in sizes), spec.split, place or "no: gnnq data fetch"]
+        )
     print_table("Data sets for node classification", columns, rows)
     columns_2 = ["name", "title", "users", "items", "training", "test", "at hand"]
     rows_2 = []
     for name, spec in INTERACTION_SETS.items():
         place = at_hand([form for form, _ in spec.forms]) if spec.forms else "generated"
         sizes = (spec.num_users, spec.num_items, spec.num_train, spec.num_test)
-        rows_2.append([name, spec.title, *(f"{size:,}" for size in sizes), place or "no: gnnq data fetch"])
+        rows_2.append([name, dataset_title(name), *(f"{size:,}" for size in sizes), place or "no: gnnq data fetch"])
     print_table("Data sets for recommendation", columns_2, rows_2)
     tables = [dict(zip(columns, row)) for row in rows] + [dict(zip(columns_2, row)) for row in rows_2]
     write_json(json_file, tables)

@@ -28,13 +28,11 @@ class InteractionsSpec:
     """What the registry knows of a data set.
 
     Attributes:
-        title: name in print.
         num_users, num_items: sizes of the id spaces (some ids may have no interaction).
         num_train, num_test: interactions of the given split.
         forms: equivalent raw forms, each with its reader; empty for generated sets.
     """
 
-    title: str
     num_users: int
     num_items: int
     num_train: int
@@ -79,25 +77,24 @@ RECBOLE = PackageMirror(
 )
 
 
-def _spec(title: str, folder: str, *sizes: int, extra: tuple[str, ...] = (), more: tuple = ()) -> InteractionsSpec:
+def _spec(folder: str, *sizes: int, extra: tuple[str, ...] = (), more: tuple = ()) -> InteractionsSpec:
     files = tuple(f"recsys/{folder}/{file}" for file in ("train.txt", "test.txt", *extra))
-    return InteractionsSpec(title, *sizes, forms=((RawFiles(files), _read_given), *more))
+    return InteractionsSpec(*sizes, forms=((RawFiles(files), _read_given), *more))
 
 
 INTERACTION_SETS: dict[str, InteractionsSpec] = {
     "ml-100k": _spec(
-        "MovieLens-100K",
         "ml-100k",
         *(943, 1682, 90570, 9430),
         extra=("raw/u.item",),
         more=((RawFiles((_INTER, _ITEM), package=RECBOLE), _read_recbole),),
     ),
-    "ml-1m": _spec("MovieLens-1M", "ml-1m", 6040, 3952, 797758, 202451),
-    "lastfm": _spec("LastFM", "lastfm", 1892, 4489, 42135, 10533),
-    "gowalla": _spec("Gowalla", "gowalla", 29858, 40981, 810128, 217242),
-    "yelp2018": _spec("Yelp2018", "yelp2018", 31668, 38048, 1237259, 324147),
-    "amazon-book-kgat": _spec("Amazon-Book (KGAT)", "amazon-book-kgat", 70679, 24915, 652514, 193920),
-    "power-law": InteractionsSpec("Generated, power law", 400, 300, 6086, 1600),
+    "ml-1m": _spec("ml-1m", 6040, 3952, 797758, 202451),
+    "lastfm": _spec("lastfm", 1892, 4489, 42135, 10533),
+    "gowalla": _spec("gowalla", 29858, 40981, 810128, 217242),
+    "yelp2018": _spec("yelp2018", 31668, 38048, 1237259, 324147),
+    "amazon-book-kgat": _spec("amazon-book-kgat", 70679, 24915, 652514, 193920),
+    "power-law": InteractionsSpec(400, 300, 6086, 1600),
 }
 
 

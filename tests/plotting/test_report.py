@@ -132,11 +132,14 @@ def test_switches_are_named_and_the_worst_and_best_are_stated(stored):
     rows = runs("paper_switches", [84.0, 84.2], method="fp32", bits=32, multiplier=True)
     for value, switches in ((60.0, {}), (50.0, {"shared_ranges": True}), (76.0, {"as_released": True})):
         rows += runs("paper_switches", [value], method="qlr", bits=2, **switches)
+    rows += runs("paper_switches", [60.0, 74.0], method="qlr", bits=2, dropout_first=True)
     stored(rows)
     drawing = report.switches_on_cora(pd.DataFrame())
     names = [label.get_text() for label in drawing.axes[0].get_yticklabels()]
-    assert names == ["SMP, multiplier", "QLR", "QLR, shared range factors", "QLR, released gradient"]
+    assert names == ["SMP, multiplier", "QLR", "QLR, shared range factors", "QLR, released gradient",
+                     "QLR, dropout first"]  # fmt: skip
     title = " ".join(drawing.get_suptitle().split())
     assert title == (
-        "Cora, INT2 from scratch: from 50.0 % (QLR, shared range factors) to 76.0 % (QLR, released gradient)"
+        "Cora, INT2 from scratch: from 50.0 % (QLR, shared range factors) to 76.0 % (QLR, released gradient); "
+        "seeds differ most with QLR, dropout first (\u00b1 10 points)"
     )
