@@ -15,7 +15,7 @@ MAX_EXPONENT = 7
 _SUM_LIMIT = 2**31
 
 
-@dataclass
+@dataclass(slots=True)
 class SpmmCall:
     """Checked arguments of `spmm`; what was not given is None, except `scale`, which is then 1.0."""
 
@@ -90,7 +90,7 @@ def check_spmm(
     )  # fmt: skip
 
 
-@dataclass
+@dataclass(slots=True)
 class LinearCall:
     """Checked arguments of `linear`."""
 

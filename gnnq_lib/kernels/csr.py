@@ -25,6 +25,7 @@ class CSRGraph:
 
     Attributes:
         row_ptr: int64 (num_rows + 1,). col: int32 (|E|,). degree: int64 (num_rows,). max_degree: int.
+        device: of all of them.
 
     Raises:
         InputError: wrong dtype, shape, device; decreasing row pointers; a column out of range.
@@ -51,6 +52,7 @@ class CSRGraph:
         self.row_ptr = row_ptr.to(torch.int64, copy=True).contiguous()
         self.col = padded_indices(col)
         self.num_edges = col.numel()
+        self.device = self.col.device
         self.degree = self.row_ptr[1:] - self.row_ptr[:-1]
         self.max_degree = int(self.degree.max()) if self.num_rows else 0
         # How often both were written to; tensors made under torch.inference_mode do not count that.
@@ -132,11 +134,6 @@ class CSRGraph:
             rows = torch.arange(self.num_rows, device=self.device)
             self._edge_rows = torch.repeat_interleave(rows, self.degree)
         return self._edge_rows
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the index tensors."""
-        return self.col.device
 
     @property
     def shape(self) -> tuple[int, int]:

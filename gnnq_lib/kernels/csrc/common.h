@@ -59,7 +59,28 @@ static inline int64_t block_start(const int64_t* row_ptr, int64_t num_rows, int6
   return b == blocks ? num_rows : low;
 }
 
-// Calls work(block, scratch) for every block, over the threads. False when a thread had no memory.
+static inline int thread_number() {
+#if defined(_OPENMP)
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
+
+// Shares the blocks among the threads of the surrounding parallel region, without waiting at the end.
+template <class Work>
+static inline void each_block(int64_t blocks, int threads, const Work& work) {
+  if (blocks == threads) {
+#pragma omp for schedule(static, 1) nowait
+    for (int64_t b = 0; b < blocks; ++b) work(b);
+  } else {
+#pragma omp for schedule(dynamic, 1) nowait
+    for (int64_t b = 0; b < blocks; ++b) work(b);
+  }
+}
+
+// Calls work(block, scratch) for every block, over the threads. False when a thread had no memory. With one block a thread,
+// a block stays on the same thread from call to call: what it read and wrote last time is in that core's cache.
 template <class Work>
 static bool run_blocks(int64_t blocks, int threads, int64_t scratch_bytes, const Work& work) {
   int failed = 0;
@@ -70,9 +91,10 @@ static bool run_blocks(int64_t blocks, int threads, int64_t scratch_bytes, const
 #pragma omp atomic write
       failed = 1;
     }
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t b = 0; b < blocks; ++b)
+    const auto block = [&](int64_t b) {
       if (scratch) work(b, scratch);
+    };
+    each_block(blocks, threads, block);
 #if defined(__SSE2__)
     _mm_sfence();  // streamed results are visible before the threads meet
 #endif

@@ -36,6 +36,23 @@ static inline GNNQ_INLINE void finish(const RowOut& r, const T* sums, int64_t fi
   }
 }
 
+// The commonest case without a choice per vector: factor * (sum - zero_sum) alone. WHOLE: n fills its vectors.
+template <bool WHOLE, class T>
+static inline GNNQ_INLINE void finish_scaled(const RowOut& r, const T* sums, int64_t first, int64_t n) {
+  float* out = (float*)r.out + first;
+  const Lanes::I zero_sum = Lanes::set_int(r.zero_sum);
+  const Lanes::F factor = Lanes::set(r.factor);
+  for (int64_t k = 0; k < n; k += Lanes::kWidth) {
+    const Lanes::F value = Lanes::mul(factor, Lanes::to_float(Lanes::sub_int(Lanes::load_state(sums + k), zero_sum)));
+    if (r.streaming) Lanes::stream(out + k, value);
+    else if (WHOLE) Lanes::store(out + k, value);
+    else Lanes::store_first(out + k, value, (int)(n - k));
+  }
+}
+
+// Whether that is all that is asked for.
+static inline bool only_scaled(const gnnq_spmm_args& a) { return a.float_out && !a.column_scale && !a.bias; }
+
 // Float sums: the same steps without a zero point.
 static inline void finish_float(const RowOut& r, const float* sums, int64_t n) {
   float* out = (float*)r.out;

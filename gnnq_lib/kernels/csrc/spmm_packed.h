@@ -144,6 +144,7 @@ struct PackedRows {
   }
 
   // A row that fits the lanes and fills its vectors: from lanes to results, without a detour over 32-bit sums.
+  template <bool SCALED>
   static inline GNNQ_INLINE void whole_row(const PackedCall& c, int64_t e0, int64_t e1, const RowOut& out,
                                            const typename V::Shift (&shift)[S]) {
     int part[NC];
@@ -153,7 +154,10 @@ struct PackedRows {
       Vec acc[NC][S];
       clear(acc);
       add_edges(c, e0, e1, byte0, acc, shift, part);
-      each_plane<true>(c, acc, byte0, [&](auto* lanes, int64_t first, int64_t n) { finish(out, lanes, first, n); });
+      each_plane<true>(c, acc, byte0, [&](auto* lanes, int64_t first, int64_t n) {
+        if constexpr (SCALED) finish_scaled<true>(out, lanes, first, n);
+        else finish(out, lanes, first, n);
+      });
       byte0 += NC * kLoad;
     } while (R == 1 && byte0 < c.row_bytes);  // copies fit one vector
   }
@@ -174,20 +178,30 @@ struct PackedRows {
     finish(out, (const uint32_t*)sums, 0, c.a->num_values);
   }
 
-  static void rows(const PackedCall& c, int64_t first_row, int64_t end_row, int32_t* sums) {
+  // WHOLE: every row fills its vectors; SCALED: see only_scaled.
+  template <bool WHOLE, bool SCALED>
+  static void each_row(const PackedCall& c, int64_t first_row, int64_t end_row, bool streaming, int32_t* sums) {
     const gnnq_spmm_args& a = *c.a;
     typename V::Shift shift[S];
     for (int s = 0; s < S; ++s) shift[s] = V::template make_shift<R>(s, a.bits);
-    const bool full = c.row_bytes % (NC * kLoad) == 0 && c.row_bytes * c.planes == a.num_values;
-    const bool streaming = can_stream(a, R > 1 && full ? V::kBytes : c.row_bytes);
     for (int64_t position = first_row; position < end_row; ++position) {
       const int64_t i = a.order ? a.order[position] : position;
       const int64_t e0 = a.row_ptr[position], e1 = a.row_ptr[position + 1];
       const RowOut out = {(float*)a.out + i * a.num_values, a.column_scale, a.bias, row_factor(a.scale, a.row_scale, i),
                           zero_sum_of<EXP, CODE>(a, e0, e1), a.float_out != 0, streaming};
-      if (full && e1 - e0 <= c.flush) whole_row(c, e0, e1, out, shift);
+      if (WHOLE && e1 - e0 <= c.flush) whole_row<SCALED>(c, e0, e1, out, shift);
       else any_row(c, e0, e1, out, shift, sums);
     }
+  }
+
+  static void rows(const PackedCall& c, int64_t first_row, int64_t end_row, int32_t* sums) {
+    const gnnq_spmm_args& a = *c.a;
+    const bool full = c.row_bytes % (NC * kLoad) == 0 && c.row_bytes * c.planes == a.num_values;
+    const bool streaming = can_stream(a, R > 1 && full ? V::kBytes : c.row_bytes);
+    const bool scaled = only_scaled(a);
+    if (full && scaled) each_row<true, true>(c, first_row, end_row, streaming, sums);
+    else if (full) each_row<true, false>(c, first_row, end_row, streaming, sums);
+    else each_row<false, false>(c, first_row, end_row, streaming, sums);
   }
 };
 

@@ -18,18 +18,25 @@ struct UnpackPlan {
   alignas(64) uint16_t even[kShortValues], odd[kShortValues];
 };
 
-// WIDE: 16-bit lanes, the byte in the lower half of each.
+// Rows that are unpacked together, since their bytes lie within 16 and their lanes within a vector.
+static inline int64_t rows_at_once(int64_t row_bytes, int64_t width) {
+  return max64(1, min64(GNNQ_VECTOR::kBytes / width, kShortBytes / row_bytes));
+}
+
+// WIDE: 16-bit lanes, the byte in the lower half of each; one row at a time.
 template <bool WIDE>
-static void plan_unpacking(const gnnq_spmm_args& a, int64_t row_bytes, UnpackPlan& plan) {
+static void plan_unpacking(const gnnq_spmm_args& a, int64_t row_bytes, int64_t width, UnpackPlan& plan) {
   memset(&plan, 0, sizeof plan);
   memset(plan.index, 0x80, sizeof plan.index);  // "zero" for the instructions that pick bytes
-  for (int64_t value = 0; value < a.num_values; ++value) {
-    const int64_t plane = value / row_bytes;
-    const uint16_t factor = (uint16_t)(256 >> (plane * a.bits));
-    plan.index[WIDE ? 2 * value : value] = (uint8_t)(value % row_bytes);
-    uint16_t* factors = !WIDE && value % 2 ? plan.odd : plan.even;
-    factors[WIDE ? value : value / 2] = factor;
-  }
+  const int64_t rows = WIDE ? 1 : rows_at_once(row_bytes, width);
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t value = 0; value < a.num_values; ++value) {
+      const int64_t plane = value / row_bytes, lane = row * width + value;
+      const uint16_t factor = (uint16_t)(256 >> (plane * a.bits));
+      plan.index[WIDE ? 2 * lane : lane] = (uint8_t)(row * row_bytes + value % row_bytes);
+      uint16_t* factors = !WIDE && lane % 2 ? plan.odd : plan.even;
+      factors[WIDE ? lane : lane / 2] = factor;
+    }
 }
 
 template <bool WIDE>
@@ -49,15 +56,22 @@ static inline __attribute__((always_inline)) GNNQ_VECTOR::type unpack_short(cons
 template <bool WIDE>
 static void unpack_rows(const gnnq_spmm_args& a, const UnpackPlan& plan, int64_t first, int64_t end, int width, uint8_t* table) {
   typedef GNNQ_VECTOR V;
-  const int64_t row_bytes = packed_bytes(a.num_values, a.bits);
+  const int64_t row_bytes = packed_bytes(a.num_values, a.bits), step = WIDE ? 1 : rows_at_once(row_bytes, width);
   const int64_t safe = a.num_sources - (kShortBytes + row_bytes - 1) / row_bytes;  // 16 bytes can be read up to this row
-  for (int64_t i = first; i < end; ++i) {
+  for (int64_t i = first; i < end; i += step) {
     alignas(64) uint8_t piece[V::kBytes], last[kShortBytes] = {0};
+    const int64_t rows = min64(step, end - i);
     const uint8_t* row = a.packed + i * row_bytes;
-    if (i > safe) row = (const uint8_t*)memcpy(last, row, row_bytes);
-    for (int at = 0; at < width; at += V::kBytes) {
-      V::store(piece, unpack_short<WIDE>(row, plan, at, a.bits, WIDE && a.exponents ? a.exponents[i] : 0));
-      memcpy(table + i * width + at, piece, min64(width, V::kBytes));
+    if (i > safe) row = (const uint8_t*)memcpy(last, row, rows * row_bytes);
+    for (int64_t at = 0; at < rows * width; at += V::kBytes) {
+      const V::type lanes = unpack_short<WIDE>(row, plan, (int)at, a.bits, WIDE && a.exponents ? a.exponents[i] : 0);
+      uint8_t* to = table + i * width + at;
+      if ((end - i) * width - at >= V::kBytes) {  // what is too much, the next rows replace
+        V::store(to, lanes);
+      } else {
+        V::store(piece, lanes);
+        memcpy(to, piece, rows * width - at);
+      }
     }
   }
 }
@@ -71,16 +85,20 @@ struct ShortRows {
   typedef Lane Sum __attribute__((vector_size(kLanes * sizeof(Lane))));
 
   static inline Sum load(const uint8_t* p) {
-    Row row;
     if constexpr (kWidth == 8) {
       typedef uint64_t Two __attribute__((vector_size(16)));
       uint64_t eight;
       memcpy(&eight, p, 8);
-      row = (Row)Two{eight, 0};
+      const Two two = {eight, 0};
+#if defined(__AVX2__)
+      if constexpr (sizeof(Sum) == 32) return (Sum)_mm256_cvtepu8_epi16((__m128i)two);  // the compiler takes it in halves
+#endif
+      return __builtin_convertvector((Row)two, Sum);
     } else {
+      Row row;
       memcpy(&row, p, sizeof row);
+      return __builtin_convertvector(row, Sum);
     }
-    return __builtin_convertvector(row, Sum);
   }
 
   static inline Sum add_edges(const ShortCall& c, int64_t e, int64_t stop) {
@@ -89,6 +107,7 @@ struct ShortRows {
     return sum;
   }
 
+  template <bool SCALED>
   static void rows(const ShortCall& c, int64_t first_row, int64_t end_row) {
     const gnnq_spmm_args& a = *c.a;
     for (int64_t position = first_row; position < end_row; ++position) {
@@ -101,7 +120,8 @@ struct ShortRows {
         const Sum sum = add_edges(c, e0, e1);
         alignas(64) Lane lanes[kLanes];
         memcpy(lanes, &sum, sizeof sum);
-        finish(out, lanes, 0, a.num_values);
+        if constexpr (SCALED) finish_scaled<false>(out, lanes, 0, a.num_values);
+        else finish(out, lanes, 0, a.num_values);
       } else {
         alignas(64) uint32_t sums[kLanes] = {0};
         for (int64_t e = e0; e < e1; e += c.flush) {
@@ -114,35 +134,43 @@ struct ShortRows {
   }
 
   static int run(const gnnq_spmm_args& a) {
-    const int64_t row_bytes = packed_bytes(a.num_values, a.bits);
+    const int64_t row_bytes = packed_bytes(a.num_values, a.bits), work = a.num_edges + 4 * a.num_rows;
+    const int threads = work < kAlone ? 1 : a.num_threads;
+    const bool even = threads == 1 || work < kEven;
+    const int64_t blocks = even ? threads : threads * 8;
     const bool in_place = a.bits == 8 && !a.exponents && row_bytes == kWidth;  // the packed rows are such a table
-    uint8_t* table = in_place ? 0 : (uint8_t*)make_room(a.num_sources * kWidth);
-    if (!in_place && !table) return GNNQ_NO_MEMORY;
-    const ShortCall c = {&a, in_place ? a.packed : table, edges_per_lane(a, 8 * (int)sizeof(Lane)),
-                         a.num_values % 16 == 0 && large_result(a)};
+    // A small table is made by every thread for itself: taking rows from another core's cache takes longer.
+    const bool shared = !even || a.num_sources * kWidth > kSmallTable;
+    const int64_t table_bytes = (a.num_sources * kWidth + 127) / 64 * 64;
+    uint8_t* tables = in_place ? 0 : (uint8_t*)make_room(table_bytes * (shared ? 1 : threads));
+    if (!in_place && !tables) return GNNQ_NO_MEMORY;
     UnpackPlan plan;
-    if (table) plan_unpacking<sizeof(Element) == 2>(a, row_bytes, plan);
-    const int threads = a.num_edges + 4 * a.num_rows < kShortWork ? 1 : a.num_threads;
-    const int64_t blocks = threads == 1 ? 1 : threads * 8;
+    if (tables) plan_unpacking<sizeof(Element) == 2>(a, row_bytes, kWidth, plan);
     const auto start = [&](int64_t b) { return block_start(a.row_ptr, a.num_rows, b, blocks); };
+    const auto block = only_scaled(a) ? rows<true> : rows<false>;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-      if (table) {
+      uint8_t* table = shared || !tables ? tables : tables + thread_number() * table_bytes;
+      const ShortCall c = {&a, in_place ? a.packed : table, edges_per_lane(a, 8 * (int)sizeof(Lane)),
+                           a.num_values % 16 == 0 && large_result(a)};
+      if (table && !shared) unpack_rows<sizeof(Element) == 2>(a, plan, 0, a.num_sources, kWidth, table);
+      if (table && shared) {
 #pragma omp for schedule(static)
         for (int64_t b = 0; b < blocks; ++b)
           unpack_rows<sizeof(Element) == 2>(a, plan, a.num_sources * b / blocks, a.num_sources * (b + 1) / blocks, kWidth, table);
       }
-#pragma omp for schedule(dynamic, 1)
-      for (int64_t b = 0; b < blocks; ++b) rows(c, start(b), start(b + 1));
+      each_block(blocks, threads, [&](int64_t b) { block(c, start(b), start(b + 1)); });
 #if defined(__SSE2__)
       _mm_sfence();  // streamed results are visible before the threads meet
 #endif
     }
-    free(table);
+    free(tables);
     return GNNQ_OK;
   }
 
-  static constexpr int64_t kShortWork = 32768;  // edges and rows below which waking other threads does not pay
+  // Edges and rows below which waking other threads does not pay, and below which each thread takes one block.
+  static constexpr int64_t kAlone = 8192, kEven = 1 << 18;
+  static constexpr int64_t kSmallTable = 1 << 16;  // bytes
 };
 
 template <class Element, class Lane>
