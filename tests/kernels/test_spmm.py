@@ -145,11 +145,12 @@ def test_short_rows_on_any_number_of_threads(isa, num_values, with_exponents):
     try:
         for bits in (1, 2, 4, 8):
             rows = random_codes(generator, 5000, num_values, bits)
-            expected = torch_spmm(graph, rows, **options)
-            for threads in (1, 3):
-                torch.set_num_threads(threads)
-                with forced(isa):
-                    assert torch.equal(spmm(graph, rows, **options), expected)
+            for extra in ({}, {"scale": 0.3}, {"scale": 0.3, "bias": torch.rand(num_values, generator=generator)}):
+                expected = torch_spmm(graph, rows, **options, **extra)
+                for threads in (1, 3):
+                    torch.set_num_threads(threads)
+                    with forced(isa):
+                        assert torch.equal(spmm(graph, rows, **options, **extra), expected)
     finally:
         torch.set_num_threads(before)
 
