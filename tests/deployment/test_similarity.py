@@ -66,15 +66,31 @@ def test_eight_bits_are_close_to_the_rows():
     torch.testing.assert_close(pack_embeddings(x, 8).dequantize(), x, rtol=0, atol=0.05)
 
 
-def test_pieces_change_nothing(monkeypatch):
+@pytest.mark.parametrize("bytes_in_cache", [0, 1 << 20])
+def test_pieces_change_nothing(monkeypatch, bytes_in_cache):
     """Many queries, planes and tiles: the same neighbours as in one piece."""
     x, queries = rows(1003, 16), rows(33, 16, seed=1)
+    monkeypatch.setattr(module, "_CODES_IN_CACHE", bytes_in_cache)
     whole = pack_embeddings(x, 2).search(queries, 7)
-    for name, value in (("_QUERIES_AT_ONCE", 10), ("_SCORES_AT_ONCE", 1000)):
+    for name, value in (("_QUERIES_AT_ONCE", 20), ("_SCORES_AT_ONCE", 1000), ("_SCORES_IN_CACHE", 3000)):
         monkeypatch.setattr(module, name, value)
     pieces = pack_embeddings(x, 2).search(queries, 7)
     assert torch.equal(pieces.rows, whole.rows)
     torch.testing.assert_close(pieces.scores, whole.scores)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_sums_by_the_packed_kernel_and_products_of_tiles_agree(monkeypatch, bits, metric):
+    rows, queries = torch.randn(3001, 24) + 1, torch.randn(40, 24)
+    packed = pack_embeddings(rows, bits, metric)
+    found = {}
+    for name, bytes_in_cache in (("sums", 1 << 30), ("products", 0)):
+        monkeypatch.setattr(module, "_CODES_IN_CACHE", bytes_in_cache)
+        assert packed._sums_pay(len(queries)) == (name == "sums")
+        found[name] = packed.search(queries, k=10)
+    torch.testing.assert_close(found["sums"].scores, found["products"].scores, rtol=1e-4, atol=1e-4)
+    assert recall(found["sums"].rows, found["products"].rows) > 0.99
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
