@@ -41,8 +41,8 @@ RECOMMENDERS = {
     "GNAQ (ours), 1 bit": {"method": "gnaq", "bits": 1},
     "BiGeaR, 1 bit per layer": {"method": "bigear"},
 }
-# What this table says is worked out one floor up, so it is looked up when the table is made.
-_CLAIMS = "gnnq_lib.reporting.verdicts"
+# What these tables say is worked out one floor up, so it is looked up when they are made.
+_CLAIMS, _TARGETS = "gnnq_lib.reporting.verdicts", "gnnq_lib.reporting.targets"
 _BLOCK = "<!-- table: {name} -->\n{body}\n<!-- end of table -->"
 _NUMBER = "<!-- number: {name} -->{body}<!-- end -->"
 
@@ -197,6 +197,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "depth": lambda: depth_table(_accuracy("depth"), ResultsStore("depth").configs()),
     "recommendation": lambda: recommendation_table(*_recommenders()),
     "claims": lambda: importlib.import_module(_CLAIMS).claims_table(),
+    "targets": lambda: _markdown_of(importlib.import_module(_TARGETS).targets_table()),
 }
 
 
@@ -288,6 +289,10 @@ def _renewed(text: str, kind: str, makers: dict[str, Callable[[], str]], form: s
 def update(readme: Path) -> None:
     """Renew the tables and numbers of a README file in place."""
     atomic_write(readme, with_tables(readme.read_text(encoding="utf-8")))
+
+
+def _markdown_of(table: pd.DataFrame) -> str:
+    return _markdown(list(table), table.to_numpy().tolist())
 
 
 def _markdown(head: list[str], lines: list[list[str]]) -> str:

@@ -19,6 +19,7 @@ from gnnq_lib.reporting.claims import PAPERS
 from gnnq_lib.reporting.released import release_differences
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import RULES, Status
+from gnnq_lib.reporting.targets import targets_table
 from gnnq_lib.reporting.verdicts import Verdict, counts, judge_all, verdict_frame
 
 TABLE_TITLES = {
@@ -123,6 +124,8 @@ def page(
     sections = [(title, _claims_section(verdicts, paper)) for paper, title in PAPERS.items()]
     sections = [(title, body) for title, body in sections if body]
     sections.append(("What the released codes do differently", _differences_section(differences)))
+    if results is not None:
+        sections.append(("What this project set out to reach", _targets_section(results)))
     if tables:
         sections.append(("Tables", "".join(_titled_table(title, frame) for title, frame in tables)))
     if results is not None and results.benches:
@@ -220,6 +223,11 @@ def _differences_section(differences: pd.DataFrame) -> str:
     )
     wide = {"the release": "wide", "here": "wide", "what it changes, measured": "wide"}
     return intro + table_html(differences.rename(columns=names), "", wide)
+
+
+def _targets_section(results: Results) -> str:
+    intro = "<p>Set before anything was measured. Of several numbers the worst decides whether a target is met.</p>"
+    return intro + table_html(targets_table(results), "", {"target": "wide", "command": "command"})
 
 
 def _rules_section(verdicts: Sequence[Verdict]) -> str:
