@@ -23,7 +23,6 @@ def toy_runner(monkeypatch):
     module.Config, module.run_one = Config, lambda config: []
     monkeypatch.setitem(sys.modules, "toy_runner", module)
     monkeypatch.setattr(tables, "RUNNERS", {"toy": "toy_runner"})
-    tables.load_runner.cache_clear()
 
 
 @pytest.fixture
