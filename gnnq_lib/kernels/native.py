@@ -169,7 +169,7 @@ def active_isa() -> str:
         >>> active_isa() in ("avx512", "avx2", "plain", "reference")
         True
     """
-    # `in` first: get() of a variable that is not set goes through an exception, a tenth of a small call's time.
+    # `in` first: get() of a variable that is not set goes through an exception, which small calls would notice.
     return _resolve(os.environ["GNNQ_KERNEL_ISA"] or None if "GNNQ_KERNEL_ISA" in os.environ else None)
 
 
