@@ -25,6 +25,7 @@ HEADERS = [
     "linear.h",
     "lanes.h",
     "finish.h",
+    "neighbour_sum.h",
     "spmm_short.h",
     "propagate.h",
     "propagate_slices.h",

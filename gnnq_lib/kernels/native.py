@@ -23,17 +23,19 @@ from gnnq_lib.errors import InputError
 if TYPE_CHECKING:
     from gnnq_lib.kernels.row_quantizer import RowQuantizer
 
-ABI_VERSION = 7
+ABI_VERSION = 8
 ISA_NUMBERS = {"avx512": 2, "avx2": 1, "plain": 0}  # best first
 REFERENCE = "reference"
 _NOT_FINITE = 3
 NOT_FINITE_MESSAGE = "x holds NaN or infinity; accepted are finite numbers: look for them in the features or weights"
 
 
-# Mirrors of gnnq_spmm_args and gnnq_linear_args (fields by name: `spmm_args`, `linear_args` in ops.py). Packed in one
-# go: filling a ctypes structure of so many fields takes as long as the kernel does on a small graph.
+# Mirrors of gnnq_spmm_args, gnnq_linear_args and gnnq_neighbour_sum_args (fields by name: where they are packed, in
+# ops.py and neighbour_sum.py). Packed in one go: filling a ctypes structure of so many fields takes as long as the
+# kernel does on a small graph.
 SPMM_ARGS = struct.Struct("@13P4q6ifi")
 LINEAR_ARGS = struct.Struct("@7P3q6ifi")
+NEIGHBOUR_SUM_ARGS = struct.Struct("@10P3q2i")
 
 
 class RowQuantizerArgs(ctypes.Structure):
@@ -122,7 +124,8 @@ def _open_library() -> tuple[ctypes.CDLL | None, str]:
         return None, f"{path.name} cannot be loaded ({error})"
     if version != ABI_VERSION:
         return None, f"{path.name} is of interface version {version}, this package needs {ABI_VERSION}"
-    library.gnnq_spmm.argtypes = library.gnnq_linear.argtypes = (ctypes.c_int, ctypes.c_char_p)
+    for packed_args in (library.gnnq_spmm, library.gnnq_linear, library.gnnq_neighbour_sum):
+        packed_args.argtypes = (ctypes.c_int, ctypes.c_char_p)
     library.gnnq_propagate.argtypes = (ctypes.c_int, ctypes.POINTER(PropagateArgs))
     library.gnnq_two_layer.argtypes = (ctypes.c_int, ctypes.POINTER(TwoLayerArgs))
     library.gnnq_classify.argtypes = (ctypes.c_int, ctypes.POINTER(TwoLayerArgs), ctypes.POINTER(PropagateArgs))

@@ -378,7 +378,7 @@ class MixWithNeighbours(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return torch.lerp(grad, ctx.graph.normalised(grad), ctx.share), None, None
+        return ctx.graph.normalised(grad).lerp_(grad, 1 - ctx.share), None, None
 
 
 class GnaqAsReleased(LowBitRecommender):

@@ -92,7 +92,10 @@ class Batch(NamedTuple):
     def of(cls, users: Tensor, positives: Tensor, negatives: Tensor, num_users: int) -> Batch:
         """From users and items, int64 (batch,) each, items counted from 0."""
         ends = torch.cat([users, positives + num_users, negatives + num_users])
-        return cls(*ends.unique(return_inverse=True, return_counts=True))
+        # What unique() does, by marks instead of sorting: a fifth of its time.
+        present = ends.new_zeros(int(ends.max()) + 1 if ends.numel() else 0).index_fill_(0, ends, 1)
+        places = (present.cumsum(0) - 1)[ends]
+        return cls(present.nonzero().flatten(), places, torch.bincount(places))
 
 
 def bpr(rows: Tensor, batch: Batch, bias: Tensor | None = None) -> Tensor:
@@ -139,12 +142,13 @@ class _ScoreDifference(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         places, users, change = ctx.saved_tensors
-        parts = torch.empty(3, *users.shape, dtype=users.dtype, device=users.device)
-        torch.mul(change, grad[:, None], out=parts[0])
-        torch.mul(users, grad[:, None], out=parts[2])
-        torch.neg(parts[2], out=parts[1])
-        # Faster on a CPU than index_add.
-        return torch.ops.aten.embedding_dense_backward(parts.flatten(0, 1), places, ctx.num_rows, -1, False), None
+        user_places, positive_places, negative_places = places.chunk(3)
+        total = users.new_zeros(ctx.num_rows, users.shape[1])
+        total.index_add_(0, user_places, change * grad[:, None])
+        items = users * grad[:, None]
+        total.index_add_(0, positive_places, items, alpha=-1)
+        total.index_add_(0, negative_places, items)
+        return total, None
 
 
 def row_penalty(rows: Tensor, batch: Batch, l2: float) -> Tensor:

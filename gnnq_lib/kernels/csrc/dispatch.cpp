@@ -36,7 +36,7 @@ static const gnnq_kernel_table* table_of(int isa) {
 #define GNNQ_EXPORT __attribute__((visibility("default")))
 #endif
 
-GNNQ_EXPORT int gnnq_abi_version(void) { return 7; }
+GNNQ_EXPORT int gnnq_abi_version(void) { return 8; }
 
 GNNQ_EXPORT int gnnq_has_isa(int isa) { return table_of(isa) != nullptr; }
 
@@ -66,6 +66,11 @@ GNNQ_EXPORT int gnnq_propagate(int isa, const gnnq_propagate_args* args) {
 GNNQ_EXPORT int gnnq_two_layer(int isa, const gnnq_two_layer_args* args) {
   const gnnq_kernel_table* table = table_of(isa);
   return table ? table->two_layer(args) : GNNQ_NO_SUCH_ISA;
+}
+
+GNNQ_EXPORT int gnnq_neighbour_sum(int isa, const gnnq_neighbour_sum_args* args) {
+  const gnnq_kernel_table* table = table_of(isa);
+  return table ? table->neighbour_sum(args) : GNNQ_NO_SUCH_ISA;
 }
 
 // The whole classifier: the scores that the two layers write are what is propagated.

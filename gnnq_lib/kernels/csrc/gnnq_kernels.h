@@ -134,6 +134,26 @@ typedef struct {
   int32_t num_threads;
 } gnnq_two_layer_args;
 
+// Sums of neighbours' float rows (neighbour_sum.h has the equation). Places are the row of x or added that belongs to a
+// node; NULL: the one of the same number.
+typedef struct {
+  const int64_t* row_ptr;       // rows of the graph + 1
+  const int32_t* col;           // num_edges, then 32 zeros (rows of coming edges are fetched ahead)
+  const int32_t* rows;          // num_rows: which rows of the graph are asked for; NULL: all
+  const float* x;               // rows of num_values
+  const int32_t* x_place;       // a place in x per source, or NULL
+  const float* source_scale;    // per source, or NULL
+  const float* row_scale;       // per row of the graph, or NULL
+  const float* added;           // rows of num_values, or NULL
+  const int32_t* added_place;   // a place in added per row of the graph, or NULL
+  float* out;                   // num_rows x num_values
+  int64_t num_rows;
+  int64_t num_edges;
+  int64_t num_values;
+  int32_t num_threads;
+  int32_t fresh_out;
+} gnnq_neighbour_sum_args;
+
 enum { GNNQ_PLAIN = 0, GNNQ_AVX2 = 1, GNNQ_AVX512 = 2, GNNQ_NUM_ISAS = 3 };
 enum { GNNQ_OK = 0, GNNQ_NO_MEMORY = 1, GNNQ_NO_SUCH_ISA = 2, GNNQ_NOT_FINITE = 3 };
 
@@ -142,4 +162,5 @@ typedef struct {
   int (*linear)(const gnnq_linear_args*);
   int (*propagate)(const gnnq_propagate_args*);
   int (*two_layer)(const gnnq_two_layer_args*);
+  int (*neighbour_sum)(const gnnq_neighbour_sum_args*);
 } gnnq_kernel_table;

@@ -18,4 +18,5 @@
 #include "kernels_of_isa.h"
 
 extern "C" const gnnq_kernel_table gnnq_table_avx2 = {gnnq_avx2::spmm, gnnq_avx2::linear,
-                                                   gnnq_avx2::propagate, gnnq_avx2::two_layer};
+                                                   gnnq_avx2::propagate, gnnq_avx2::two_layer,
+                                                   gnnq_avx2::neighbour_sum};

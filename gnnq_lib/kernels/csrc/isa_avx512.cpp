@@ -18,4 +18,5 @@
 #include "kernels_of_isa.h"
 
 extern "C" const gnnq_kernel_table gnnq_table_avx512 = {gnnq_avx512::spmm, gnnq_avx512::linear,
-                                                   gnnq_avx512::propagate, gnnq_avx512::two_layer};
+                                                   gnnq_avx512::propagate, gnnq_avx512::two_layer,
+                                                   gnnq_avx512::neighbour_sum};

@@ -20,4 +20,5 @@
 #include "kernels_of_isa.h"
 
 extern "C" const gnnq_kernel_table gnnq_table_plain = {gnnq_plain::spmm, gnnq_plain::linear,
-                                                   gnnq_plain::propagate, gnnq_plain::two_layer};
+                                                   gnnq_plain::propagate, gnnq_plain::two_layer,
+                                                   gnnq_plain::neighbour_sum};

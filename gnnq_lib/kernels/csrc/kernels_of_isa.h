@@ -5,6 +5,7 @@ namespace GNNQ_NAMESPACE {
 #include "vectors.h"
 #include "lanes.h"
 #include "finish.h"
+#include "neighbour_sum.h"
 #include "spmm_packed.h"
 #include "spmm_float.h"
 #include "linear.h"
