@@ -13,7 +13,9 @@ from gnnq_lib.errors import InputError
 _SHORTEST_SAMPLE_S = 2e-3
 
 
-def interleaved_medians(calls: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:
+def interleaved_medians(
+    calls: Mapping[str, Callable[[], object]], rounds: int = 7, warm: bool = False
+) -> dict[str, float]:
     """Median milliseconds of each call; in every round each call is timed once, one after the other.
 
     Calls of less than 2 ms are repeated within a round and averaged, so that the clock's resolution does not matter.
@@ -21,6 +23,8 @@ def interleaved_medians(calls: Mapping[str, Callable[[], object]], rounds: int =
     Args:
         calls: name -> function without arguments.
         rounds: rounds that count; one more is run first to warm up.
+        warm: one call that does not count before every one that does, for what is repeated in use, like a training
+            step: it finds caches and memory as itself leaves them, not as the others do.
 
     Raises:
         InputError: fewer than one round.
@@ -29,10 +33,12 @@ def interleaved_medians(calls: Mapping[str, Callable[[], object]], rounds: int =
         >>> sorted(interleaved_medians({"a": lambda: None, "b": lambda: 1 + 1}, rounds=3))
         ['a', 'b']
     """
-    return {name: statistics.median(times) for name, times in interleaved_times(calls, rounds).items()}
+    return {name: statistics.median(times) for name, times in interleaved_times(calls, rounds, warm).items()}
 
 
-def interleaved_times(calls: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, list[float]]:
+def interleaved_times(
+    calls: Mapping[str, Callable[[], object]], rounds: int = 7, warm: bool = False
+) -> dict[str, list[float]]:
     """Milliseconds of each call in each round; see `interleaved_medians`.
 
     Example:
@@ -45,6 +51,8 @@ def interleaved_times(calls: Mapping[str, Callable[[], object]], rounds: int = 7
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            if warm:
+                call()
             samples[name].append(_seconds(call, repeats[name]) * 1e3)
     return samples
 
