@@ -269,9 +269,9 @@ _NOT_PARTS = ("dataset", "seed", "method", "split_seed")
 
 
 def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> pd.DataFrame:
-    """What each changed part of 2-bit GNAQ does to a metric, in percent of the default of the same data set and seed.
+    """What each changed part of 2-bit GNAQ does to a metric, in percent of the plain form, same data set and seed.
 
-    The default is the GNAQ run whose every setting is the usual one of its data set. Forms as released are named by
+    The plain form is the GNAQ run whose every setting is the usual one of its data set. Forms as released are named by
     what differs from the release.
 
     Args:
@@ -281,7 +281,7 @@ def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> p
     Returns:
         Columns dataset, part, mean, std (NaN for one seed), n and untrained (whether training only lowered validation
         in every run, so that the table before training was kept), parts in the order of the store; empty if the table
-        or its default was not measured.
+        or its plain form was not measured.
     """
     rows, configs = _stored(table)
     if rows.empty:
@@ -307,7 +307,7 @@ def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> p
 
 @figure("recommendation_ablations", tables=("rec_ablations",))
 def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
-    """What each part of GNAQ changes in NDCG@10, one at a time, in percent of the default, a panel per data set of
+    """What each part of GNAQ changes in NDCG@10, one at a time, in percent of the plain form, a panel per data set of
     the table `rec_ablations`; bars to the left are losses, lines one standard deviation over seeds. Hatched: training
     only lowered validation, the bar shows the rounded table before it.
     """
@@ -329,11 +329,11 @@ def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
     panels[0][0].set_yticks(range(len(parts)), names, fontsize=SMALL_LETTERS)
     panels[0][0].invert_yaxis()
     hatched = "\nhatched: training only did harm; the table before it" if table.untrained.any() else ""
-    drawing.supxlabel("change of NDCG@10 against the default (%)" + hatched, fontsize=10)
+    drawing.supxlabel("change of NDCG@10 against the plain form (%)" + hatched, fontsize=10)
     first = table[table.dataset == datasets[0]].set_index("part")["mean"]
     first = first[[not part.startswith("as released") for part in first.index]]
     where = dataset_title(datasets[0])
-    finding = f"GNAQ as released beside its default on {where}"
+    finding = f"GNAQ as released beside its plain form on {where}"
     if len(first) and first.min() < 0:
         finding = f"On {where}, '{first.idxmin()}' costs GNAQ most: {-first.min():.1f} % of NDCG@10"
     elif len(first):

@@ -11,10 +11,12 @@ section 3). `Gnaq` is our design from three phrases of the abstract:
 3. "graph relation-aware gradient estimation instead of a straight-through estimator": the levels have an exact
    gradient; the latent table has that of X, mixed with its average over the neighbours, A_hat dL/dX.
 
-One more of ours, which the abstract does not name, is off unless asked for: `order_weight` distils the teacher's order
-of pairs of items (`order_distance`).
+Two more of ours, which the abstract does not name, are off unless asked for: `anchor` pulls the batch's rows of P X to
+the teacher's, `order_weight` distils the teacher's order of pairs of items (`order_distance`). The release's tanh is a
+switch too.
 
-Which of these help is measured, not assumed: `gnnq run rec_ablations`.
+Which of these help is measured, not assumed (`gnnq run rec_ablations`), and anchor and tanh are chosen per data set on
+validation (`gnnq run rec_search_low_bit`; `GNAQ_RECIPES` in `gnnq_lib.experiments.recommendation`).
 """
 
 from __future__ import annotations
