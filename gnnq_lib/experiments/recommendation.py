@@ -52,8 +52,8 @@ FP32_RECIPES: dict[str, dict] = {
 # Every low-bit method has the same budget on top of the teacher's, about 1500 to 3500 steps; batch size and l2 are the
 # teacher's. "fp32" with start="teacher" has it too.
 LOW_BIT_RECIPE = {"epochs": 40, "lr": 1e-2, "schedule": "cosine", "eval_every": 5, "patience": 0}
-# What did best on validation NDCG@20 out of four trials per method and data set: `gnnq run rec_search_low_bit`, GNAQ's on
-# Gowalla and MovieLens-100K `gnnq run rec_search_gnaq`.
+# What did best on validation NDCG@20 out of four trials per method and data set: `gnnq run rec_search_low_bit`; of GNAQ
+# on Gowalla and MovieLens-100K: `gnnq run rec_search_gnaq`.
 METHOD_RECIPES: dict[str, dict] = {"gnaq": {"lr": 5e-3}}
 GNAQ_RECIPES: dict[str, dict] = {"ml-1m": {"anchor": 1.0, "tanh": True}}
 LOW_BIT_RECIPES: dict[str, dict] = {
