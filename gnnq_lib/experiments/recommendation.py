@@ -40,13 +40,13 @@ KS = (10, 20)
 # fewer epochs. l2 by validation NDCG@20 where searched (`gnnq run rec_search_fp32`), else that of the LightGCN paper.
 FP32_RECIPE = {"epochs": 400, "batch_size": 8192, "lr": 1e-2, "l2": 1e-4, "schedule": "constant", "eval_every": 10,
                "patience": 6}  # fmt: skip
+_LARGE_SETS = ("gowalla", "yelp2018", "amazon-book-kgat")
+_LARGE = {"batch_size": 32768, "schedule": "cosine", "epochs": 120, "eval_every": 20, "patience": 10}
 FP32_RECIPES: dict[str, dict] = {
     "lastfm": {"l2": 1e-3, "schedule": "cosine", "epochs": 500, "eval_every": 50, "patience": 0},
     "ml-100k": {"l2": 1e-3},
     "ml-1m": {"eval_every": 5},
-    "gowalla": {"batch_size": 32768, "schedule": "cosine", "epochs": 120, "eval_every": 20, "patience": 10},
-    "yelp2018": {"lr": 5e-3, "eval_every": 5, "patience": 10},
-    "amazon-book-kgat": {"lr": 5e-3, "eval_every": 5, "patience": 10},
+    **{name: _LARGE for name in _LARGE_SETS},
     "power-law": {"batch_size": 512, "epochs": 40},
 }
 # Every low-bit method has the same budget on top of the teacher's, about 1500 to 3500 steps; batch size and l2 are the
@@ -59,7 +59,7 @@ GNAQ_RECIPES: dict[str, dict] = {"ml-1m": {"anchor": 1.0, "tanh": True}}
 LOW_BIT_RECIPES: dict[str, dict] = {
     "lastfm": {"epochs": 300, "eval_every": 20},
     "ml-1m": {"epochs": 20},
-    "gowalla": {"epochs": 30, "eval_every": 15},
+    **{name: {"epochs": 30, "eval_every": 15} for name in _LARGE_SETS},
     "ml-100k": {"epochs": 150, "eval_every": 10},
     "power-law": {"epochs": 20},
 }
