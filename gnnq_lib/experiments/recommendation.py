@@ -46,7 +46,7 @@ FP32_RECIPES: dict[str, dict] = {
     "lastfm": {"l2": 1e-3, "schedule": "cosine", "epochs": 500, "eval_every": 50, "patience": 0},
     "ml-100k": {"l2": 1e-3},
     "ml-1m": {"eval_every": 5},
-    **{name: _LARGE for name in _LARGE_SETS},
+    **dict.fromkeys(_LARGE_SETS, _LARGE),
     "power-law": {"batch_size": 512, "epochs": 40},
 }
 # Every low-bit method has the same budget on top of the teacher's, about 1500 to 3500 steps; batch size and l2 are the
