@@ -1,9 +1,11 @@
 """`gnnq bench kernels`: the packed kernels beside every full-precision path and library peer, in one process.
 
-Rows whose path is "packed (real low-bit)" ran on packed codes; "fp32" rows are full precision; "peer" rows are the
-framework's own low-bit operators. `bytes` counts what a call must read and write once: indices, row pointers, one
-packed (or float) row per edge, scales, the result. `speedup_vs_best_fp32` divides by the fastest fp32 row of the same
-case, `speedup_vs_same_bits_peer` by the fastest peer of the same bits. Slower cases stay in the table.
+Rows whose path is "packed (real low-bit)" ran on packed codes; "fp32" rows are full precision, with a weight per edge
+or with the weights folded into the nodes as packed rows have them ("unweighted", and "neighbour_sum", our own float
+kernel); "peer" rows are the framework's own low-bit operators. `bytes` counts what a call must read and write once:
+indices, row pointers, one packed (or float) row per edge, scales, the result. `speedup_vs_best_fp32` divides by the
+fastest fp32 row of the same case, `speedup_vs_torch_fp32` by the fastest that is not this library's own,
+`speedup_vs_same_bits_peer` by the fastest peer of the same bits. Slower cases stay in the table.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from torch import Tensor
 from gnnq_lib.benchmarks.timing import interleaved_medians, memory_bandwidth
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.provenance import processor
-from gnnq_lib.kernels import CSRGraph, linear, spmm
+from gnnq_lib.kernels import CSRGraph, linear, neighbour_sum, spmm
 from gnnq_lib.kernels.native import active_isa
 from gnnq_lib.quantizers.packing import SUPPORTED_BITS, PackedCodes
 
 PACKED = "packed (real low-bit)"
+OURS = "neighbour_sum"
 _RUNS_UNDER = 1000  # rows of the smallest graph in a sweep
 
 
@@ -95,6 +98,7 @@ class Row:
     bytes: int
     gb_per_s: float
     speedup_vs_best_fp32: float | None = None
+    speedup_vs_torch_fp32: float | None = None
     speedup_vs_same_bits_peer: float | None = None
 
 
@@ -200,6 +204,7 @@ def _measure(bench: str, case: str, calls: list[_Call], rounds: int) -> list[Row
     milliseconds = interleaved_medians({str(number): call.run for number, call in enumerate(calls)}, rounds)
     timed = [(call, milliseconds[str(number)]) for number, call in enumerate(calls)]
     best_fp32 = min((ms for call, ms in timed if call.path == "fp32"), default=None)
+    torch_fp32 = min((ms for call, ms in timed if call.path == "fp32" and call.variant != OURS), default=None)
     rows = []
     for call, ms in timed:
         peers = [peer_ms for peer, peer_ms in timed if peer.path == "peer" and peer.bits == call.bits]
@@ -207,6 +212,7 @@ def _measure(bench: str, case: str, calls: list[_Call], rounds: int) -> list[Row
             Row(
                 bench, case, call.variant, call.bits, call.path, ms, call.bytes, call.bytes / ms / 1e6,
                 best_fp32 / ms if best_fp32 else None,
+                torch_fp32 / ms if torch_fp32 else None,
                 min(peers) / ms if peers and call.path == PACKED else None,
             )
         )  # fmt: skip
@@ -247,6 +253,11 @@ def _fp32_spmm(graph: CSRGraph, x: Tensor, weight: Tensor) -> list[_Call]:
     size = _spmm_bytes(graph, width * 4, 4, 4, width)
     bag = lambda: F.embedding_bag(graph.col, x, offsets, mode="sum", per_sample_weights=weight)  # noqa: E731
     calls.append(_Call("embedding_bag, weighted", 32, "fp32", bag, size))
+    scale, out = torch.linspace(0.1, 1, graph.num_rows), torch.empty(graph.num_rows, width)
+    size += 4 * (graph.num_rows - graph.num_edges)
+    plain = lambda: F.embedding_bag(graph.col, x, offsets, mode="sum").mul_(scale[:, None])  # noqa: E731
+    calls.append(_Call("embedding_bag, unweighted", 32, "fp32", plain, size))
+    calls.append(_Call(OURS, 32, "fp32", lambda: neighbour_sum(graph, x, row_scale=scale, out=out), size))
     return calls
 
 

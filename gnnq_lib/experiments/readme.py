@@ -12,7 +12,7 @@ import pandas as pd
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.store import ResultsStore, mean_and_spread
 from gnnq_lib.files import atomic_write
-from gnnq_lib.naming import DATASET_TITLES, case_title, dataset_title
+from gnnq_lib.naming import DATASET_TITLES, case_title, dataset_title, listed
 from gnnq_lib.paths import project_root, results_dir
 
 METHODS = {
@@ -183,7 +183,7 @@ def _accuracy(name: str) -> pd.DataFrame:
 
 
 def _recommenders() -> tuple[pd.DataFrame, dict[str, dict]]:
-    stores = [ResultsStore(name) for name in ("rec_methods", "rec_gowalla_methods")]
+    stores = [ResultsStore(name) for name in ("rec_methods", "rec_gowalla_methods", "rec_large_methods")]
     frames = [frame for store in stores if len(frame := store.frame())]
     return pd.concat(frames, ignore_index=True), {key: c for store in stores for key, c in store.configs().items()}
 
@@ -215,6 +215,14 @@ def _span(values: pd.Series) -> str:
 def _speedups(bits: int) -> pd.Series:
     rows = _bench("inference")
     return rows[rows.path.str.startswith("packed") & (rows.bits == bits)].speedup_vs_best_fp32
+
+
+def _sums_against_ours(width: int) -> str:
+    """How many times as fast packed sums on the large graph are as our float kernel, at 2, 4 and 8 bits."""
+    rows = _bench("kernels")
+    rows = rows[(rows.case == f"generated D={width}") & rows.variant.isin(["normalised", "neighbour_sum"])]
+    times = rows.set_index("bits").median_ms
+    return listed([f"{times[32] / times[bits]:.1f}" for bits in (2, 4, 8)])
 
 
 def _points_lost(datasets: tuple[str, ...]) -> pd.Series:
@@ -257,6 +265,8 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "int2_points_lost": lambda: f"{_points_lost(('cora', 'citeseer')).max():.1f}",
     "int2_speedups": lambda: _span(_speedups(2)),
     "int4_speedups": lambda: _span(_speedups(4)),
+    "sums_128": lambda: _sums_against_ours(128),
+    "sums_256": lambda: _sums_against_ours(256),
     "training_one_thread": _training_speedup,
     "install_minutes": lambda: _minutes("make install"),
     "reproduce_minutes": lambda: _minutes("make reproduce"),

@@ -24,8 +24,9 @@ def test_full_precision_paths_compute_the_model(multiplier):
                 object.__setattr__(model.options.scheme, rate, 0.0)
         expected = model(graph.features, graph.operator)
         fp32 = inference._Fp32(graph, model, config)
+        assert {"neighbour_sum", "embedding_bag, unweighted"} <= {*fp32.first} & {*fp32.step_names}
         for first in fp32.first:
-            for step in fp32.steps:
+            for step in fp32.step_names:
                 torch.testing.assert_close(fp32.logits(first, step), expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(inference._as_released(graph, fp32, 0).run(), expected, rtol=1e-4, atol=1e-5)
 
@@ -43,10 +44,12 @@ def test_table_has_every_path_and_true_ratios():
     whole = [row for row in rows if row["bench"] == "inference"]
     full = [row for row in whole if row["path"] == "fp32"]
     best = min(row["median_ms"] for row in full)
+    by_torch = min(row["median_ms"] for row in full if "neighbour_sum" not in row["variant"])
     released = next(row["median_ms"] for row in full if row["variant"] == AS_RELEASED)
     assert {row["bits"] for row in whole} == {2, 8, 32}
     for row in whole:
         assert row["speedup_vs_best_fp32"] == pytest.approx(best / row["median_ms"])
+        assert row["speedup_vs_torch_fp32"] == pytest.approx(by_torch / row["median_ms"])
         assert row["speedup_vs_fp32_as_released"] == pytest.approx(released / row["median_ms"])
         assert row["gb_per_s"] == pytest.approx(row["bytes"] / row["median_ms"] / 1e6)
     stages = [row for row in rows if row["bench"] == "inference stage"]

@@ -25,10 +25,15 @@ def test_table_has_every_path_and_true_ratios():
     assert {row["bench"] for row in rows} == {"spmm", "linear", "feature"}
     for case in {row["case"] for row in rows}:
         table = [row for row in rows if row["case"] == case]
-        best = min(row["median_ms"] for row in table if row["path"] == "fp32")
+        full = [row for row in table if row["path"] == "fp32"]
+        best = min(row["median_ms"] for row in full)
+        by_torch = min(row["median_ms"] for row in full if row["variant"] != kernels.OURS)
         for row in table:
+            assert row["speedup_vs_torch_fp32"] == pytest.approx(by_torch / row["median_ms"])
             assert row["speedup_vs_best_fp32"] == pytest.approx(best / row["median_ms"])
             assert row["gb_per_s"] == pytest.approx(row["bytes"] / row["median_ms"] / 1e6)
+    ours = {row["bench"] for row in rows if row["variant"] == kernels.OURS}
+    assert ours == {"spmm", "feature"}
     peers = [row for row in rows if row["bench"] == "spmm" and row["path"] == "peer"]
     assert {row["bits"] for row in peers} == {2, 8}
 
