@@ -172,29 +172,25 @@ def keeps_full_precision(results: Results, claim: Claim) -> Finding:
     )
 
 
-@rule(RUNS)
+@rule("gnnq bench training --case lightgcn --csv data/results/bench_lightgcn.csv")
 def faster_training(results: Results, claim: Claim) -> Finding:
-    """Holds if GNAQ (D = 64) trains at least as many times faster as claimed, as the mean ratio of training seconds
-    over data sets and trained baselines (LSQ, N2UQ, BiGeaR; same budget, same teacher, early stopping); in part if it
-    is faster. Asks for 3 seeds on a data set.
+    """Judged by single training steps on Gowalla, timed in turns in one process (times of runs on different days say
+    little on a busy machine; all methods take the same number of steps). Holds if the step of every trained baseline
+    (LSQ, N2UQ, BiGeaR) takes at least as many times as long as GNAQ's as claimed; in part if their mean is above 1.
     """
-    rows = main_rows(results, "train_seconds")
-    ours = rows[(rows.method == "gnaq") & (rows.bits == 2)].groupby("dataset").value.median()
-    others = rows[rows.method.isin(TRAINED_QUANTIZERS)].groupby(["method", "dataset"]).value.median()
-    ratios = pd.Series({key: value / ours[key[1]] for key, value in others.items() if key[1] in ours}, dtype=float)
-    if ratios.empty:
-        return not_run("training times of GNAQ beside its baselines are not stored")
-    if few := too_few(rows[(rows.method == "gnaq") & (rows.bits == 2)]):
-        return few
-    each = ", ".join(f"{title(name)} {value:.2f}" for name, value in ratios.groupby(level=0).mean().items())
-    average = ratios.mean()
+    rows = results.bench("lightgcn", variant=[f"{name} step" for name in ("gnaq", *TRAINED_QUANTIZERS)])
+    times = rows.set_index("variant").median_ms if len(rows) else pd.Series(dtype=float)
+    if "gnaq step" not in times or len(times) < 2:
+        return not_run("training steps of GNAQ beside its baselines are not timed")
+    ratios = times.drop("gnaq step") / times["gnaq step"]
+    each = ", ".join(f"{title(name.removesuffix(' step'))} {value:.2f}" for name, value in ratios.items())
     return Finding(
-        status_of(average >= claim.number, average > 1),
-        f"Seconds of the baseline over those of GNAQ: {each}; mean {average:.2f} of {len(ratios)} pairs.",
-        f"{average:.2f}",
-        f"{average / claim.number:.2f} times the claim",
-        float(average),
-        rows=rows[rows.method.isin(["gnaq", *TRAINED_QUANTIZERS])],
+        status_of(bool((ratios >= claim.number).all()), ratios.mean() > 1),
+        f"A baseline's step over GNAQ's: {each} times; GNAQ's refinement before training is not counted.",
+        f"{ratios.min():.2f} to {ratios.max():.2f} times",
+        f"{ratios.min() / claim.number:.2f} times the claim at least",
+        float(ratios.min()),
+        rows=rows,
     )
 
 

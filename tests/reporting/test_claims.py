@@ -42,7 +42,7 @@ def test_every_command_names_a_table_or_a_benchmark():
     tables = set(table_names())
     for verdict in judge_all():
         for command in verdict.command.split(" && "):
-            name = re.fullmatch(r"gnnq (run|bench) (\w+)( --csv data/results/bench_\w+\.csv)?", command)
+            name = re.fullmatch(r"gnnq (run|bench) (\w+)( --case \w+)?( --csv data/results/bench_\w+\.csv)?", command)
             assert name, command
             assert name[1] == "bench" or name[2] in tables, command
 
