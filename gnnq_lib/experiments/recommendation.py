@@ -55,7 +55,11 @@ LOW_BIT_RECIPE = {"epochs": 40, "lr": 1e-2, "schedule": "cosine", "eval_every": 
 # What did best on validation NDCG@20 out of four trials per method and data set: `gnnq run rec_search_low_bit`; of GNAQ
 # on Gowalla and MovieLens-100K: `gnnq run rec_search_gnaq`.
 METHOD_RECIPES: dict[str, dict] = {"gnaq": {"lr": 5e-3}}
-GNAQ_RECIPES: dict[str, dict] = {"ml-1m": {"anchor": 1.0, "tanh": True}}
+# (data set, bits); the choice for 2 bits is that for 3 and 4.
+GNAQ_RECIPES: dict[tuple[str, int], dict] = {
+    ("ml-1m", 2): {"anchor": 1.0, "tanh": True},
+    ("ml-1m", 1): {"tanh": True},
+}
 LOW_BIT_RECIPES: dict[str, dict] = {
     "lastfm": {"epochs": 300, "eval_every": 20},
     "ml-1m": {"epochs": 20},
@@ -178,7 +182,7 @@ def resolve(config: Config) -> Config:
     released = config.method == "gnaq_as_released"
     recipe.update(tanh=released, linear_head=released)
     if config.method == "gnaq":
-        recipe.update(GNAQ_RECIPES.get(config.dataset, {}))
+        recipe.update(GNAQ_RECIPES.get((config.dataset, min(config.bits, 2)), {}))
     missing = {name: value for name, value in recipe.items() if getattr(config, name) is None}
     return config.model_copy(update=missing)
 
