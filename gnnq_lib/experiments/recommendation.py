@@ -59,6 +59,7 @@ METHOD_RECIPES: dict[str, dict] = {"gnaq": {"lr": 5e-3}}
 GNAQ_RECIPES: dict[tuple[str, int], dict] = {
     ("ml-1m", 2): {"anchor": 1.0, "tanh": True},
     ("ml-1m", 1): {"tanh": True},
+    ("lastfm", 1): {"tanh": True},
 }
 LOW_BIT_RECIPES: dict[str, dict] = {
     "lastfm": {"epochs": 300, "eval_every": 20},
