@@ -140,3 +140,14 @@ def test_rows_equal_the_plain_way(tiny, num_layers):
     assert torch.allclose(final, plain, atol=1e-6) and torch.equal(own, x[nodes])
     ((plain * weight[0]).sum() + (x[nodes] * weight[1]).sum()).backward()
     assert torch.allclose(found, x.grad, atol=1e-6)
+
+
+def test_results_outlive_the_next_calls(tiny):
+    """Tables that a graph keeps for its next call are none that it has given away; widths may change."""
+    graph = BipartiteGraph(tiny)
+    tables = [torch.randn(8, width, generator=torch.Generator().manual_seed(width)) for width in (5, 5, 2, 5, 3)]
+    found = [graph.mean_of_powers(x, 3) for x in tables]
+    rows = [graph.rows(x, 3, torch.tensor([0, 5]))[0] for x in tables]
+    for x, whole, some in zip(tables, found, rows):
+        wanted = BipartiteGraph(tiny).mean_of_powers(x, 3)
+        assert torch.equal(whole, wanted) and torch.allclose(some, wanted[[0, 5]], atol=1e-6)
