@@ -132,12 +132,12 @@ def select(configs: Sequence[ExperimentConfig], assignments: Sequence[str]) -> l
     """
     wanted: dict[str, set[str]] = {}
     for name, value in (text.partition("=")[::2] for text in assignments):
-        wanted.setdefault(name, set()).add(value)
+        wanted.setdefault(name, set()).add(value.lower())  # true and false as in the YAML, too
     names = list(type(configs[0]).model_fields) if configs else []
     for name in wanted:
         if name not in names:
             raise InputError(f"setting {name!r} is unknown{nearest(name, names)}; {', '.join(names)} are accepted")
-    chosen = [c for c in configs if all(str(getattr(c, name)) in values for name, values in wanted.items())]
+    chosen = [c for c in configs if all(str(getattr(c, name)).lower() in values for name, values in wanted.items())]
     if not chosen:
         raise InputError(f"no run of the table has {' '.join(assignments)}; see the table's YAML for what it has")
     return chosen

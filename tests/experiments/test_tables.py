@@ -138,3 +138,10 @@ def test_built_in_tables_load(monkeypatch):
     monkeypatch.undo()
     for name in table_names():
         assert load_table(name).configs
+
+
+def test_settings_are_chosen_as_the_yaml_writes_them():
+    configs = load_table("rec_gowalla").configs
+    chosen = tables.select(configs, ["refit=false", "dataset=gowalla"])
+    assert [config.refit for config in chosen] == [False]
+    assert tables.select(configs, ["refit=False", "refit=true"]) == list(configs)
