@@ -16,7 +16,7 @@ the teacher's, `order_weight` distils the teacher's order of pairs of items (`or
 switch too.
 
 Which of these help is measured, not assumed (`gnnq run rec_ablations`), and anchor and tanh are chosen per data set on
-validation (`gnnq run rec_search_low_bit`; `GNAQ_RECIPES` in `gnnq_lib.experiments.recommendation`).
+validation (`gnnq run rec_search_low_bit`; `SEARCHED` in `gnnq_lib.experiments.recommendation`).
 """
 
 from __future__ import annotations
