@@ -61,6 +61,7 @@ SEARCHED: dict[tuple[str, str, int], dict] = {
     ("gnaq", "ml-1m", 1): {"tanh": True},
     ("gnaq", "lastfm", 1): {"tanh": True},
     ("lsq", "lastfm", 2): {"lr": 2e-2},
+    ("lsq", "ml-1m", 2): {"lr": 5e-3},
     ("n2uq", "ml-1m", 2): {"lr": 2.5e-3},
 }
 LOW_BIT_RECIPES: dict[str, dict] = {
