@@ -126,15 +126,16 @@ def run_table(
     jobs: Jobs = 1,
     seeds: Annotated[int | None, typer.Option(help="Seeds 0 .. N-1 instead of the table's.", min=1)] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only runs with this setting: name=value, repeatable.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
     json_file: JsonFile = None,
 ) -> None:
     """Run the experiments of one published table or figure; what is in data/results is not run again."""
     from gnnq_lib.experiments import ResultsStore, load_table, run_all
-    from gnnq_lib.experiments.config import config_key
+    from gnnq_lib.experiments.config import config_key, default_device
     from gnnq_lib.experiments.report import results_table
     from gnnq_lib.experiments.tables import select
 
-    loaded = load_table(table, seeds)
+    loaded = load_table(table, seeds, default_device() if device == "auto" else device)
     configs = select(loaded.configs, only or [])
     store = ResultsStore(loaded.name)
     typer.echo(f"{loaded.title}: {len(configs)} runs")

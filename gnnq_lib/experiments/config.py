@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.files import sha256_bytes
@@ -16,6 +16,8 @@ Config = TypeVar("Config", bound="ExperimentConfig")
 
 ADDED_SETTINGS: dict[str, Any] = {"shared_ranges": False}
 """Settings younger than stored results -> what runs without them did; at that value they are left out of the key."""
+NOT_IN_KEY = ("device",)
+"""Settings that say where a run is done, not what is done: the same run on another device is the same run."""
 
 
 class ExperimentConfig(BaseModel):
@@ -25,6 +27,7 @@ class ExperimentConfig(BaseModel):
         experiment: the table or figure the run belongs to.
         profile: "quick" (notebooks' defaults) or "paper".
         seed: the run's seed.
+        device: "cpu" or "cuda".
 
     Example:
         >>> make_config(ExperimentConfig, {"experiment": "table1"}).seed
@@ -36,6 +39,26 @@ class ExperimentConfig(BaseModel):
     experiment: str = Field(min_length=1)
     profile: str = "quick"
     seed: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, device: str) -> str:
+        if device == "cuda" and default_device() == "cpu":
+            raise ValueError("there is no CUDA device here; 'cpu' is accepted")
+        return device
+
+
+def default_device() -> Literal["cpu", "cuda"]:
+    """Where a run goes that may use a GPU: "cuda" if there is one, else "cpu".
+
+    Example:
+        >>> default_device() in ("cpu", "cuda")
+        True
+    """
+    import torch  # here: reading a table of settings does not wait for it
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def make_config(kind: type[Config], values: Mapping[str, Any]) -> Config:
@@ -71,7 +94,8 @@ def make_config(kind: type[Config], values: Mapping[str, Any]) -> Config:
 def config_key(config: ExperimentConfig) -> str:
     """Twelve hexadecimal digits that stand for the full config: the same settings, the same key.
 
-    A setting of `ADDED_SETTINGS` at its old value does not count, so that runs stored before it keep their key.
+    A setting of `ADDED_SETTINGS` at its old value does not count, so that runs stored before it keep their key; those
+    of `NOT_IN_KEY` never count.
 
     Example:
         >>> a = make_config(ExperimentConfig, {"experiment": "t"})
@@ -80,7 +104,7 @@ def config_key(config: ExperimentConfig) -> str:
         >>> config_key(a) == config_key(make_config(ExperimentConfig, {"experiment": "t", "seed": 1}))
         False
     """
-    values = config.model_dump(mode="json")
+    values = config.model_dump(mode="json", exclude=set(NOT_IN_KEY))
     values = {name: v for name, v in values.items() if name not in ADDED_SETTINGS or v != ADDED_SETTINGS[name]}
     text = json.dumps([type(config).__name__, values], sort_keys=True)
     return sha256_bytes(text.encode())[:12]

@@ -62,6 +62,7 @@ SEARCHED: dict[tuple[str, str, int], dict] = {
     ("gnaq", "lastfm", 1): {"tanh": True},
     ("lsq", "lastfm", 2): {"lr": 2e-2},
     ("lsq", "ml-1m", 2): {"lr": 5e-3},
+    ("n2uq", "lastfm", 2): {"lr": 2.5e-3},
     ("n2uq", "ml-1m", 2): {"lr": 2.5e-3},
 }
 LOW_BIT_RECIPES: dict[str, dict] = {
@@ -95,7 +96,6 @@ class Config(ExperimentConfig):
             released: yes.
         level_bits: 32, or 16: levels rounded to 16 bits after training.
         distillation: bigear's.
-        device: "cpu" or "cuda".
 
     Example:
         >>> make_config(Config, {"experiment": "demo", "bits": 2}).method
@@ -135,7 +135,6 @@ class Config(ExperimentConfig):
     linear_head: bool | None = None
     level_bits: Literal[16, 32] = 32
     distillation: float = Field(default=1.0, ge=0)
-    device: Literal["cpu", "cuda"] = "cpu"
 
     @field_validator("bits")
     @classmethod
@@ -145,13 +144,6 @@ class Config(ExperimentConfig):
         if bits not in accepted:
             raise ValueError(f"{' or '.join(map(str, accepted))} is accepted for method {method!r}")
         return bits
-
-    @field_validator("device")
-    @classmethod
-    def _device(cls, device: str) -> str:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("there is no CUDA device here; 'cpu' is accepted")
-        return device
 
 
 @dataclass

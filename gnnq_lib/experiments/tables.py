@@ -40,6 +40,7 @@ RUNNERS = {
     "recommendation": "gnnq_lib.experiments.recommendation",
     "packed_models": "gnnq_lib.deployment.table",
 }
+RUNNERS_ON_CUDA = ("node_classification", "recommendation")
 _KEYS = ("title", "runner", "base", "grid", "variants", "more", "seeds")
 _GROUP_KEYS = ("base", "grid", "variants")
 
@@ -59,12 +60,13 @@ def table_names() -> list[str]:
     return sorted(file.stem for file in TABLES.glob("*.yaml"))
 
 
-def load_table(name: str | Path, seeds: int | None = None) -> Table:
+def load_table(name: str | Path, seeds: int | None = None, device: str = "cpu") -> Table:
     """Read a table's YAML and make all its configs.
 
     Args:
         name: one of `table_names()` or the path of a YAML file.
         seeds: use seeds 0 .. seeds-1 instead of the file's.
+        device: "cpu" or "cuda"; what cannot use the latter (see `RUNNERS_ON_CUDA`) stays on the CPU.
 
     Raises:
         InputError: for an unknown table, key, runner or setting; names the file.
@@ -73,10 +75,11 @@ def load_table(name: str | Path, seeds: int | None = None) -> Table:
     content = _read(file)
     module = _runner(file, content["runner"])
     resolve = getattr(module, "resolve", lambda config: config)
+    shared = {"experiment": file.stem, "device": device if content["runner"] in RUNNERS_ON_CUDA else "cpu"}
     try:
         variants = _variants(content)
         configs = [
-            resolve(make_config(module.Config, {"experiment": file.stem, **variant, "seed": seed}))
+            resolve(make_config(module.Config, {**shared, **variant, "seed": seed}))
             for variant in variants
             for seed in _seeds(content.get("seeds", 1) if seeds is None else seeds)
         ]

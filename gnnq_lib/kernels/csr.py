@@ -60,6 +60,7 @@ class CSRGraph:
         self._versions = None if uncounted else (self.row_ptr._version, self.col._version)
         self._by_degree: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self._edge_rows: Tensor | None = None
+        self._pattern: Tensor | None = None
 
     @staticmethod
     def _check_pointers(row_ptr: Tensor, num_edges: int) -> None:
@@ -134,6 +135,19 @@ class CSRGraph:
             rows = torch.arange(self.num_rows, device=self.device)
             self._edge_rows = torch.repeat_interleave(rows, self.degree)
         return self._edge_rows
+
+    @property
+    def pattern(self) -> Tensor:
+        """float32 sparse CSR (num_rows, num_cols), every stored value 1. Made on first use.
+
+        Example:
+            >>> CSRGraph(torch.tensor([0, 2]), torch.tensor([0, 2]), num_cols=3).pattern.to_dense().tolist()
+            [[1.0, 0.0, 1.0]]
+        """
+        if self._pattern is None:
+            ones = torch.ones(self.num_edges, device=self.device)
+            self._pattern = torch.sparse_csr_tensor(self.row_ptr.to(torch.int32), self.col, ones, self.shape)
+        return self._pattern
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -156,13 +156,19 @@ def _torch_neighbour_sum(
     x, added = (part.dense() if isinstance(part, SparseRows) else part for part in (x, added))
     if source_scale is not None:
         x = x * source_scale[:, None]
-    # A bag per row: the fastest sum of rows in PyTorch, some 2.5 times as fast as a product with a CSR matrix.
-    out = F.embedding_bag(graph.col, x, graph.row_ptr.to(torch.int32), mode="sum", include_last_offset=True)
+    out = _sum_of_rows(graph, x)
     if row_scale is not None:
         out = out * row_scale[:, None]
     if added is not None:
         out = out + added
     return out if rows is None else F.embedding(rows, out)
+
+
+def _sum_of_rows(graph: CSRGraph, x: Tensor) -> Tensor:
+    """A x by the fastest way of PyTorch: on a CPU bags, 2.5 times as fast as its CSR product; on CUDA that product."""
+    if x.is_cuda:
+        return graph.pattern @ x
+    return F.embedding_bag(graph.col, x, graph.row_ptr.to(torch.int32), mode="sum", include_last_offset=True)
 
 
 def _native_neighbour_sum(

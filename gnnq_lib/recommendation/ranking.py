@@ -13,6 +13,7 @@ from gnnq_lib.deployment.similarity import best_of_rows
 from gnnq_lib.errors import InputError
 
 _SCORES_AT_ONCE = 1 << 23  # 32 MiB of scores
+_SCORES_AT_ONCE_ON_CUDA = 1 << 28  # 1 GiB: a chunk costs some thirty calls, however small
 
 
 def top_items(user_table: Tensor, item_table: Tensor, masked: Sequence[UserItems], users: Tensor, k: int) -> Tensor:
@@ -33,13 +34,14 @@ def top_items(user_table: Tensor, item_table: Tensor, masked: Sequence[UserItems
         [[2, 1]]
     """
     check_k(k, item_table.shape[0])
-    size = max(1, _SCORES_AT_ONCE // max(1, item_table.shape[0]))
+    at_once = _SCORES_AT_ONCE_ON_CUDA if user_table.is_cuda else _SCORES_AT_ONCE
+    lists = [_lists(pairs, users.device) for pairs in masked]
     parts = []
-    for chunk in users.split(size):
+    for chunk in users.split(max(1, at_once // max(1, item_table.shape[0]))):
         scores = user_table[chunk] @ item_table.T
-        for pairs in masked:
-            rows, items = pairs_of(pairs, chunk)
-            scores[rows, items] = -torch.inf
+        for row_ptr, items in lists:
+            rows, places = _entries(row_ptr, chunk)
+            scores[rows, items[places]] = -torch.inf
         parts.append(best_of_rows(scores, k).rows)
     return torch.cat(parts) if parts else users.new_zeros(0, k)
 
@@ -114,9 +116,18 @@ def pairs_of(pairs: UserItems, users: Tensor) -> tuple[Tensor, Tensor]:
         >>> [part.tolist() for part in pairs_of(UserItems([0, 2, 2], [1, 0, 1], 3, 2), torch.tensor([2, 0]))]
         [[0, 0, 1], [0, 1, 1]]
     """
-    row_ptr = torch.as_tensor(pairs.row_ptr, device=users.device)
-    items = torch.as_tensor(pairs.items, device=users.device)
+    row_ptr, items = _lists(pairs, users.device)
+    rows, places = _entries(row_ptr, users)
+    return rows, items[places]
+
+
+def _lists(pairs: UserItems, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.as_tensor(pairs.row_ptr, device=device), torch.as_tensor(pairs.items, device=device)
+
+
+def _entries(row_ptr: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every list entry of `users`: the row within `users`, and its place among all entries."""
     starts, counts = row_ptr[users], row_ptr[users + 1] - row_ptr[users]
     rows = torch.repeat_interleave(torch.arange(users.numel(), device=users.device), counts)
     offsets = starts - (counts.cumsum(0) - counts)
-    return rows, items[torch.arange(rows.numel(), device=users.device) + offsets[rows]]
+    return rows, torch.arange(rows.numel(), device=users.device) + offsets[rows]

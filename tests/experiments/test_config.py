@@ -17,7 +17,10 @@ class Toy(ExperimentConfig):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"bitz": 4}, r"setting 'bitz' is unknown \(did you mean bits\?\); experiment, profile, seed, bits, dataset"),
+        (
+            {"bitz": 4},
+            r"setting 'bitz' is unknown \(did you mean bits\?\); experiment, profile, seed, device, bits, dataset",
+        ),
         ({"bits": 9}, "setting bits is 9: .*less than or equal to 8"),
         ({"bits": "two"}, "setting bits is 'two': .*integer"),
         ({"seed": -1}, "setting seed is -1"),

@@ -43,6 +43,20 @@ def test_every_method_gives_a_full_set_of_rows(method):
     assert rows["model_bytes"].bits_per_value == pytest.approx(8 * wanted / nodes / 8)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_on_cuda_as_on_the_cpu(method):
+    values = {"method": method, "bits": {"fp32": 32, "bigear": 1}.get(method, 2), "refine_steps": 0}
+    here, there = config(**values), config(**values, device="cuda")
+    assert config_key(here) == config_key(there)
+    trained = train_recommender(there)
+    assert trained.model.table().is_cuda
+    found, expected = ({row.metric: row.value for row in run_one(c)} for c in (there, here))
+    assert found["recall@20"] == pytest.approx(expected["recall@20"], abs=0.03)  # other negatives are drawn there
+    assert found["model_bytes"] == expected["model_bytes"]
+
+
 def test_the_teacher_is_trained_once_and_kept():
     first = train_recommender(config())
     files = sorted(cache_dir().rglob("*.safetensors"))

@@ -123,3 +123,19 @@ def test_refusals():
         SparseRows.at(torch.tensor([0, 5]), torch.ones(2, 1), num_rows=3)
     with pytest.raises(InputError, match="places 0 to 9 given; 0 to 1"):
         SparseRows(torch.ones(2, 1), torch.tensor([0, 9], dtype=torch.int32))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_the_same_up_to_rounding():
+    generator = torch.Generator().manual_seed(0)
+    graph = random_graph(generator, 50, 50, 300)
+    x, scale = torch.randn(50, 7, generator=generator), torch.rand(50, generator=generator)
+    few = SparseRows.at(torch.tensor([3, 9]), torch.randn(2, 7, generator=generator), num_rows=50)
+    there = CSRGraph(graph.row_ptr.cuda(), graph.col.cuda())
+    few_there = SparseRows(few.values.cuda(), few.place.cuda())
+    rows = torch.tensor([4, 1])
+    found = neighbour_sum(there, x.cuda(), source_scale=scale.cuda(), row_scale=scale.cuda(), rows=rows.cuda())
+    torch.testing.assert_close(found.cpu(), neighbour_sum(graph, x, source_scale=scale, row_scale=scale, rows=rows))
+    found = neighbour_sum(there, few_there, added=few_there)
+    torch.testing.assert_close(found.cpu(), neighbour_sum(graph, few, added=few))

@@ -82,6 +82,14 @@ def test_ndcg_against_scikit_learn():
     assert found["ndcg@5"] == pytest.approx(ndcg_score(relevant, (users @ items.T).numpy(), k=5))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_the_same_metrics(tiny):
+    users, items = torch.randn(tiny.num_users, 4), torch.randn(tiny.num_items, 4)
+    found, expected = (evaluate_ranking(users.to(d), items.to(d), tiny, [], ks=[1, 2]) for d in ("cuda", "cpu"))
+    assert found == pytest.approx(expected)
+
+
 def test_pairs_of_counts_rows_within_the_chunk(tiny):
     rows, items = pairs_of(tiny, torch.tensor([2, 3, 0]))
     assert rows.tolist() == [0, 0, 2, 2] and items.tolist() == [1, 2, 0, 1]
