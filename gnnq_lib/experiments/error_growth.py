@@ -62,7 +62,8 @@ def run_one(config: Config) -> list[Measurement]:
         >>> sorted({m.metric for m in run_one(tiny)})[:2]
         ['degree_correlation', 'largest_error_over_bound']
     """
-    full = {name: getattr(config, name) for name in ("experiment", "seed", "dataset", "split", "split_seed", "epochs")}
+    shared = ("experiment", "seed", "device", "dataset", "split", "split_seed", "epochs")
+    full = {name: getattr(config, name) for name in shared}
     model, _, graph = fit(make_config(ClassifierConfig, {**full, "method": "fp32", "bits": 32}))
     model.eval()
     with torch.no_grad():
@@ -72,7 +73,7 @@ def run_one(config: Config) -> list[Measurement]:
     scheme(scores, operator, full_precision_quantizers(config.num_layers), trajectory=exact)
     options = MethodOptions(Method(config.method), config.bits, STAGES, operator.degree, scores.shape[1])
     seed_everything(config.seed)
-    quantizers = PropagationQuantizers(options.propagation_quantizer, config.num_layers)
+    quantizers = PropagationQuantizers(options.propagation_quantizer, config.num_layers).to(scores.device)
     errors = rounding_errors(scheme, scores, operator, quantizers, Route(options.coordinates))
     measured = measured_error(errors, exact.embeddings)
     bounds = error_bound(errors, scheme.coefficients)
@@ -80,7 +81,7 @@ def run_one(config: Config) -> list[Measurement]:
     first = errors.embeddings[1] - exact.embeddings[1]
     first = (first - first.mean(dim=1, keepdim=True)).norm(dim=1)
     rows = [
-        Measurement("degree_correlation", float(spearmanr(operator.degree, first).statistic)),
+        Measurement("degree_correlation", float(spearmanr(operator.degree.cpu(), first.cpu()).statistic)),
         Measurement("largest_error_over_bound", max(e / b for e, b in zip(measured[1:], bounds[1:]) if b > 0)),
     ]
     for layer in (layer for layer in REPORTED_LAYERS if layer <= config.num_layers):

@@ -173,8 +173,12 @@ def scheme_of(config: Config) -> Scheme:
 
 
 def build_model(config: Config, graph: Graph) -> nn.Module:
-    """A fresh model for a resolved config; seeds the weights."""
+    """A fresh model for a resolved config, on the graph's device; seeds the weights, the same on every device."""
     seed_everything(config.seed)
+    return _new_model(config, graph).to(graph.device)
+
+
+def _new_model(config: Config, graph: Graph) -> nn.Module:
     data = graph.dataset
     if config.model in DEEP_MODELS:
         sizes = data.num_features, data.num_classes, config.num_layers, config.hidden
@@ -201,21 +205,21 @@ def build_model(config: Config, graph: Graph) -> nn.Module:
     return DecoupledClassifier(data.num_features, data.num_classes, graph.operator, options)
 
 
-def load_graph(dataset: str, split: str = "public", split_seed: int = 0) -> Graph:
+def load_graph(dataset: str, split: str = "public", split_seed: int = 0, device: str = "cpu") -> Graph:
     """The graph of a config, kept in memory for the next run of this process.
 
     Example:
         >>> load_graph("digits", "random").dataset.num_classes
         10
     """
-    return _load_graph(dataset, split, split_seed)
+    return _load_graph(dataset, split, split_seed, device)
 
 
 @lru_cache(maxsize=2)
-def _load_graph(dataset: str, split: str, split_seed: int) -> Graph:
+def _load_graph(dataset: str, split: str, split_seed: int, device: str) -> Graph:
     if dataset not in DATASETS and Path(dataset).is_dir():
-        return Graph(load_folder(dataset, split, split_seed))
-    return Graph(load_dataset(dataset, split=split, seed=split_seed))
+        return Graph(load_folder(dataset, split, split_seed), device)
+    return Graph(load_dataset(dataset, split=split, seed=split_seed), device)
 
 
 def fit(config: Config, graph: Graph | None = None, **train_arguments: object) -> tuple[nn.Module, History, Graph]:
@@ -223,7 +227,7 @@ def fit(config: Config, graph: Graph | None = None, **train_arguments: object) -
 
     Args:
         config: resolved or not.
-        graph: data to use in place of the config's.
+        graph: data to use in place of the config's, on the graph's device.
         train_arguments: `probe`, `progress`, passed on to `train`.
 
     Example:
@@ -233,7 +237,7 @@ def fit(config: Config, graph: Graph | None = None, **train_arguments: object) -
         2
     """
     config = resolve(config)
-    graph = graph or load_graph(config.dataset, config.split, config.split_seed)
+    graph = graph or load_graph(config.dataset, config.split, config.split_seed, config.device)
     teacher, teacher_logits = None, None
     if config.low_bit and config.start == "fp32":
         teacher = _teacher(teacher_config(config), graph)
@@ -247,9 +251,9 @@ def fit(config: Config, graph: Graph | None = None, **train_arguments: object) -
 
 def teacher_config(config: Config) -> Config:
     """The full-precision run that a low-bit run starts from."""
-    keep = ("experiment", "profile", "seed", "dataset", "split", "split_seed", "model", "num_layers", "hidden",
-            "multiplier", "threshold", "gap_term", "non_negative", "detach_change", "mu", "lambda1", "lambda2",
-            "norm")  # fmt: skip
+    keep = ("experiment", "profile", "seed", "device", "dataset", "split", "split_seed", "model", "num_layers",
+            "hidden", "multiplier", "threshold", "gap_term", "non_negative", "detach_change", "mu", "lambda1",
+            "lambda2", "norm")  # fmt: skip
     values = {name: getattr(config, name) for name in keep}
     return resolve(make_config(Config, {**values, "method": "fp32", "bits": 32, "epochs": config.teacher_epochs}))
 

@@ -40,7 +40,7 @@ RUNNERS = {
     "recommendation": "gnnq_lib.experiments.recommendation",
     "packed_models": "gnnq_lib.deployment.table",
 }
-RUNNERS_ON_CUDA = ("node_classification", "recommendation")
+RUNNERS_ON_CUDA = ("node_classification", "error_growth", "energy", "recommendation")
 _KEYS = ("title", "runner", "base", "grid", "variants", "more", "seeds")
 _GROUP_KEYS = ("base", "grid", "variants")
 

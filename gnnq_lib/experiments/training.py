@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -67,16 +67,26 @@ class History:
 class Graph:
     """A data set made ready for training: sparse features and operators, built once.
 
+    Args:
+        dataset: left as it is.
+        device: where everything is to be.
+
+    Attributes:
+        dataset: the data set with its tensors on that device.
+        features, operator: what models are called with.
+
     Example:
         >>> from gnnq_lib.datasets import load_dataset
         >>> Graph(load_dataset("digits", split="random")).features.num_features
         64
     """
 
-    def __init__(self, dataset: NodeDataset) -> None:
-        self.dataset = dataset
-        self.features = FeatureMatrix(dataset.features)
-        self.operator = GraphOperator(dataset.edge_index, dataset.num_nodes)
+    def __init__(self, dataset: NodeDataset, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        tensors = {name: value.to(device) for name, value in vars(dataset).items() if isinstance(value, Tensor)}
+        self.dataset = replace(dataset, **tensors)
+        self.features = FeatureMatrix(self.dataset.features)
+        self.operator = GraphOperator(self.dataset.edge_index, dataset.num_nodes)
 
     def accuracy(self, logits: Tensor, mask: Tensor) -> float:
         """Share of the masked nodes whose largest score is the label's, in percent."""

@@ -88,7 +88,7 @@ class FeatureMatrix:
             raise InputError("features hold NaN or infinity; remove or replace such values first.")
         self.num_nodes, self.num_features = csr.shape
         self._row_ptr, self._col = csr.crow_indices().int(), csr.col_indices().int()
-        self.row = torch.repeat_interleave(torch.arange(self.num_nodes), csr.crow_indices().diff())
+        self.row = torch.repeat_interleave(torch.arange(self.num_nodes, device=raw.device), csr.crow_indices().diff())
         self.raw, self.kind = raw, _kind(raw)
         self.values = raw if self.kind is FeatureKind.SIGNED else raw * self._inverse_row_sum(raw)[self.row]
         self._build_transpose()
@@ -135,12 +135,12 @@ class FeatureMatrix:
         signed = self.kind is FeatureKind.SIGNED
         highest = 2 ** (num_bits - 1) - 1 if signed else 2**num_bits - 1
         if column_scale is None:
-            largest = torch.zeros(self.num_features).scatter_reduce(0, self._col.long(), self.raw.abs(), "amax")
+            largest = self.raw.new_zeros(self.num_features).scatter_reduce(0, self._col.long(), self.raw.abs(), "amax")
             column_scale = torch.where(largest > 0, largest / highest, torch.ones_like(largest))
         codes = torch.round(self.raw / column_scale[self._col.long()])
         # A stored entry stays an entry: rounding a small positive value to zero would lose the word.
         codes = codes.clamp(-highest, highest) if signed else codes.clamp(1, highest)
-        row_scale = torch.ones(self.num_nodes)
+        row_scale = self.raw.new_ones(self.num_nodes)
         if not signed:
             row_scale = self._inverse_row_sum(codes * column_scale[self._col.long()])
         return LowBitFeatures(codes, row_scale[:, None], column_scale, num_bits, self)
@@ -166,8 +166,9 @@ class FeatureMatrix:
         return self._col
 
     def _inverse_row_sum(self, values: Tensor) -> Tensor:
-        total = torch.zeros(self.num_nodes).index_add(0, self.row, values)
-        return torch.where(total > 0, 1 / total, torch.ones_like(total))
+        # On a CPU wherever the features are: CUDA adds in any order, so scales would differ from run to run.
+        total = torch.zeros(self.num_nodes).index_add(0, self.row.cpu(), values.cpu())
+        return torch.where(total > 0, 1 / total, torch.ones_like(total)).to(values.device)
 
     def _build_transpose(self) -> None:
         # A stable sort by column keeps rows ascending within each column.

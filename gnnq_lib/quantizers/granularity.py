@@ -91,7 +91,9 @@ class PerDegreeBucket:
     def __post_init__(self) -> None:
         if self.num_buckets < 1:
             raise InputError(f"PerDegreeBucket got num_buckets={self.num_buckets}; give 1 or more.")
-        bucket = torch.log2(self.degree.clamp(min=1).double()).floor().long().clamp(max=self.num_buckets - 1)
+        # The exponent is exact; a logarithm of 8 may come out below 3 on another device.
+        exponent = torch.frexp(self.degree.clamp(min=1).double()).exponent - 1
+        bucket = exponent.long().clamp(max=self.num_buckets - 1)
         object.__setattr__(self, "bucket", bucket)
 
     def limits(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,9 +104,9 @@ class PerDegreeBucket:
                 "give one degree per row."
             )
         low, high = PerNode().limits(x)
-        empty = x.new_zeros(self.num_buckets)
-        low = empty.scatter_reduce(0, self.bucket, low[:, 0], "amin", include_self=False)[self.bucket]
-        high = empty.scatter_reduce(0, self.bucket, high[:, 0], "amax", include_self=False)[self.bucket]
+        empty, bucket = x.new_zeros(self.num_buckets), self.bucket.to(x.device)  # a model that moves leaves it behind
+        low = empty.scatter_reduce(0, bucket, low[:, 0], "amin", include_self=False)[bucket]
+        high = empty.scatter_reduce(0, bucket, high[:, 0], "amax", include_self=False)[bucket]
         return low[:, None], high[:, None]
 
     def num_groups(self, shape: tuple[int, ...]) -> int:

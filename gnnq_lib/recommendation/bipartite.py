@@ -52,6 +52,8 @@ class BipartiteGraph:
         self.scale = torch.where(self.degree > 0, self.degree.clamp(min=1).rsqrt(), 0.0)
         self._inverse_degree = self.scale.square()
         self._spare: list[Tensor] = []
+        # On CUDA a step waits for the calls, not for the sums: one product with A_hat itself is the fewest calls.
+        self._matrix = self._normalised_matrix() if self.degree.is_cuda else None
 
     @property
     def num_nodes(self) -> int:
@@ -74,8 +76,7 @@ class BipartiteGraph:
 
     def normalised(self, x: Tensor) -> Tensor:
         """A_hat x, shape (|V|, D)."""
-        scale = {"source_scale": self.scale, "row_scale": self.scale}
-        return _Symmetric.apply(x, lambda y: neighbour_sum(self.adjacency, y, **scale))
+        return _Symmetric.apply(x, self._normalised)
 
     def mean_of_powers(self, x: Tensor, num_layers: int) -> Tensor:
         """(x + A_hat x + ... + A_hat^L x) / (L + 1), shape (|V|, D)."""
@@ -96,12 +97,32 @@ class BipartiteGraph:
             layers.append(self.normalised(layers[-1]))
         return layers
 
+    def _normalised(self, x: Tensor) -> Tensor:
+        if self._matrix is not None:
+            return self._matrix @ x
+        return neighbour_sum(self.adjacency, x, source_scale=self.scale, row_scale=self.scale)
+
+    def _normalised_matrix(self) -> Tensor:
+        """A_hat, sparse CSR (|V|, |V|)."""
+        weights = self.scale[self.adjacency.edge_rows] * self.scale[self.adjacency.col]
+        pattern = self.adjacency.pattern
+        return torch.sparse_csr_tensor(pattern.crow_indices(), pattern.col_indices(), weights, pattern.shape)
+
+    def _horner(self, x: Tensor, num_layers: int) -> Tensor:
+        """x + A_hat (x + A_hat (x + ...)), a product with the matrix per layer."""
+        total = x
+        for _ in range(num_layers):
+            total = torch.addmm(x, self._matrix, total)
+        return total
+
     def _mean_of_powers(self, x: Tensor, num_layers: int) -> Tensor:
         # Horner's rule, L products and no layer kept, in the scaled space u = D^-1/2 x where A_hat is D^-1 A:
         # v <- u + D^-1 A v. Isolated nodes have u = 0 there, so x itself is put in at the end.
         if num_layers == 0:
             return x.clone()
         share = 1 / (num_layers + 1)
+        if self._matrix is not None:
+            return self._horner(x, num_layers).mul_(share)
         with self._buffers(3, x.shape[1]) as (scaled, *turns):
             total = torch.mul(x, self.scale[:, None], out=scaled)
             for step in range(num_layers - 1):
@@ -154,6 +175,8 @@ class _Rows(torch.autograd.Function):
         own = F.embedding(nodes, x)
         if num_layers == 0:
             return own, own.clone()
+        if graph._matrix is not None:
+            return F.embedding(nodes, graph._mean_of_powers(x, num_layers)), own
         layer, before, inner = x.contiguous(), graph.scale, torch.zeros_like(own)
         with graph._buffers(2, x.shape[1]) as turns:
             for step in range(num_layers - 1):
@@ -170,6 +193,9 @@ class _Rows(torch.autograd.Function):
         (nodes,) = ctx.saved_tensors
         graph, layers = ctx.graph, ctx.num_layers
         share = 1 / (layers + 1)
+        if layers and graph._matrix is not None:
+            start = grad_final.new_zeros(graph.num_nodes, grad_final.shape[1]).index_copy_(0, nodes, grad_final * share)
+            return graph._horner(start, layers).index_add_(0, nodes, grad_own), None, None, None
         own = SparseRows.at(nodes, torch.add(grad_own, grad_final, alpha=share), graph.num_nodes)
         if layers == 0:
             return own.dense(), None, None, None

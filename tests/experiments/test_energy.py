@@ -13,6 +13,10 @@ from gnnq_lib.experiments.node_classification import load_graph
 from gnnq_lib.experiments.tables import load_table
 from gnnq_lib.propagation import dirichlet_energy, mean_average_distance
 
+CUDA = pytest.param(
+    "cuda",
+    marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
+)
 BASE = {"experiment": "test", "dataset": "csbm", "split": "random", "num_layers": 6, "epochs": 3}
 
 
@@ -20,9 +24,10 @@ def measured(**settings):
     return {m.metric: m.value for m in run_one(make_config(Config, {**BASE, **settings}))}
 
 
+@pytest.mark.parametrize("device", ["cpu", CUDA])
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_is_measured_after_each_reported_layer(model):
-    found = measured(model=model)
+def test_every_model_is_measured_after_each_reported_layer(model, device):
+    found = measured(model=model, device=device)
     expected = [1, 2, 4, 5, 6] if model in ("gcn", "pairnorm") else [0, 1, 2, 4, 6]
     for name, most in (("dirichlet_energy", 2), ("mean_average_distance", 2)):
         layers = [int(metric.split("@")[1]) for metric in found if metric.startswith(name)]

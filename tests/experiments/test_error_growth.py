@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from gnnq_lib.experiments.config import make_config
 from gnnq_lib.experiments.error_growth import Config, run_one
 from gnnq_lib.experiments.tables import load_table
 
+CUDA = pytest.param(
+    "cuda",
+    marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
+)
 BASE = {"experiment": "test", "dataset": "csbm", "split": "random", "num_layers": 16, "epochs": 5}
 
 
@@ -15,9 +20,10 @@ def measured(**settings):
     return {m.metric: m.value for m in run_one(make_config(Config, {**BASE, **settings}))}
 
 
+@pytest.mark.parametrize("device", ["cpu", CUDA])
 @pytest.mark.parametrize("method", ["qlr", "bt_star", "node_pow2"])
-def test_the_error_stays_below_its_bound(method):
-    found = measured(method=method)
+def test_the_error_stays_below_its_bound(method, device):
+    found = measured(method=method, device=device)
     assert 0 < found["largest_error_over_bound"] <= 1 + 1e-6
     for layer in (1, 2, 4, 8, 16):
         assert found[f"relative_error@{layer}"] <= found[f"relative_bound@{layer}"] + 1e-6

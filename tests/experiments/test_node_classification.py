@@ -12,7 +12,7 @@ from gnnq_lib.experiments.config import config_key, make_config
 from gnnq_lib.experiments.node_classification import Config, build_model, fit, load_graph, resolve, run_one
 from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.experiments.training import Graph, evaluate
-from gnnq_lib.models import STAGES
+from gnnq_lib.models import STAGES, Method
 from gnnq_lib.models.deep import DEEP_MODELS
 from gnnq_lib.paths import project_root
 from gnnq_lib.propagation import Appnp, Emp, Smp
@@ -55,6 +55,55 @@ def test_every_kind_of_run_trains(graph, values):
     logits = evaluate(model, graph)
     assert torch.isfinite(logits).all() and len(history.loss) == 3
     assert graph.accuracy(logits, graph.dataset.test_mask) == history.test_accuracy[history.best_epoch]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"method": m.value, "multiplier": True} for m in Method if m is not Method.FP32),
+        *({"model": name, **low} for name in ("smp", "emp", "emp_released", "appnp", "mlp") for low in ({}, FP32)),
+        *({"model": name, **low} for name in DEEP_MODELS for low in ({}, FP32)),
+        *({"model": "gcn", "method": method} for method in ("bt_star", "degree_quant", "degree_bucket")),
+        {"method": "qlr", "start": "scratch", "as_released": True, "placement": "edge", "dropout_first": True},
+        {"method": "bt", "start": "scratch", "shared_ranges": True, "calibration": "training"},
+    ],
+    ids=lambda v: "-".join(str(x) for x in v.values()),
+)
+def test_cuda_trains_what_the_cpu_then_computes(graph, values):
+    there, here = Graph(graph.dataset, "cuda"), config(**values)
+    fresh = (build_model(resolve(here), g).state_dict() for g in (graph, there))
+    assert all(torch.equal(one, other.cpu()) for one, other in zip(*(state.values() for state in fresh), strict=True))
+    model, history, _ = fit(config(**values, device="cuda"), there)
+    logits = evaluate(model, there)
+    assert logits.is_cuda and torch.isfinite(torch.tensor(history.loss)).all() and len(history.loss) == 3
+    # messages per edge are added in any order there, so that one node of 30 may go another way
+    seen = history.test_accuracy[history.best_epoch]
+    assert there.accuracy(logits, there.dataset.test_mask) == pytest.approx(seen, abs=4)
+    moved = evaluate(model.cpu(), graph)
+    if here.low_bit:  # a value between two grid points may go either way
+        assert (moved.argmax(1) == logits.cpu().argmax(1)).double().mean() >= 0.8
+    else:
+        torch.testing.assert_close(moved, logits.cpu(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_measurements_on_cuda():
+    here, there = (rows_of(start="scratch", device=device) for device in ("cpu", "cuda"))
+    assert list(here) == list(there)
+    assert all(here[name].value == there[name].value for name in here if name.startswith(("bits_", "model_")))
+
+
+def test_the_device_is_where_a_run_is_done_and_no_part_of_its_key(graph, monkeypatch):
+    monkeypatch.setattr("gnnq_lib.experiments.config.default_device", lambda: "cuda")
+    here, there = resolve(config()), resolve(config(device="cuda"))
+    assert config_key(here) == config_key(there) and nc.teacher_config(there).device == "cuda"
+    asked = []
+    monkeypatch.setattr(nc, "load_graph", lambda *args: asked.append(args) or graph)
+    fit(there)
+    assert asked == [("cora", "public", 0, "cuda")]
 
 
 def test_the_seed_decides(graph):

@@ -15,6 +15,10 @@ from gnnq_lib.experiments.training import Graph, TrainingOptions, _parameter_gro
 from gnnq_lib.models import DecoupledClassifier, Method, ModelOptions
 from gnnq_lib.propagation import Smp
 
+CUDA = pytest.param(
+    "cuda",
+    marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
+)
 OPTIONS = ModelOptions(scheme=Smp(use_multiplier=False), num_layers=2, hidden=8, dropout=0.5)
 
 
@@ -65,6 +69,23 @@ def test_ties_go_to_the_lower_validation_loss(graph):
 
     history = train(Scripted(), graph, TrainingOptions(epochs=4, lr=0.1, weight_decay=0.0))
     assert history.val_accuracy == [100.0] * 4 and history.best_epoch == 3
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_a_graph_holds_the_data_on_its_device_and_leaves_the_data_set_alone(graph, device):
+    data = graph.dataset
+    before, identities = {k: v.clone() for k, v in tensors(data).items()}, {k: id(v) for k, v in tensors(data).items()}
+    made = Graph(data, device)
+    assert {k: id(v) for k, v in tensors(data).items()} == identities
+    for name, value in tensors(data).items():
+        assert value.device.type == "cpu" and torch.equal(value.to_dense(), before[name].to_dense())
+        assert torch.equal(tensors(made.dataset)[name].to_dense().cpu(), value.to_dense())
+    parts = [*tensors(made.dataset).values(), *tensors(made.features).values(), *tensors(made.operator).values()]
+    assert {part.device.type for part in parts} == {made.device.type} == {device}
+
+
+def tensors(thing: object) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in vars(thing).items() if isinstance(value, torch.Tensor)}
 
 
 def test_loss_falls_and_the_classes_are_learned(graph):

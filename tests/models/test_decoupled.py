@@ -180,6 +180,18 @@ def test_recomputing_layers_changes_nothing(tiny, method, ranges):
     assert results[0][0] == results[1][0] and torch.equal(results[0][1], results[1][1])
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", [Method.FP32, Method.DEGREE_QUANT, Method.NODE_POW2], ids=lambda m: m.value)
+def test_recomputed_layers_draw_the_same_on_cuda(tiny, method):
+    there, results = Graph(tiny.dataset, "cuda"), []
+    for recompute in (False, True):
+        model = make(there, replace(SMALL, method=method, recompute=recompute, scheme=Smp())).cuda()
+        torch.manual_seed(3)
+        results.append(train(model, there, TrainingOptions(epochs=3)).loss)
+    assert results[0] == pytest.approx(results[1], rel=1e-3)
+
+
 def test_layers_are_recomputed_on_large_graphs_only():
     assert not needs_recompute(19_717, 3, 64) and needs_recompute(169_343, 40, 10)
 

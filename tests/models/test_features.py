@@ -112,6 +112,24 @@ def test_signed_codes_are_symmetric_with_no_row_scale():
     assert torch.equal(low.row_scale, torch.ones(4, 1))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@each_kind
+def test_cuda_holds_the_same_and_gives_the_same_gradients(raw):
+    here, there = FeatureMatrix(raw), FeatureMatrix(raw.cuda())
+    assert there.values.is_cuda and torch.equal(there.values.cpu(), here.values) and there.kind is here.kind
+    for name in ("codes", "row_scale", "column_scale"):
+        one, other = (getattr(matrix.low_bit(2), name) for matrix in (here, there))
+        assert one is other is None or torch.equal(one, other.cpu())
+    results = []
+    for matrix in (here, there):
+        weight = torch.arange(8.0, device=matrix.values.device).view(4, 2).requires_grad_()
+        values = matrix.values.clone().requires_grad_()
+        (matrix.product(weight) + matrix.product_with_values(weight, values)).square().sum().backward()
+        results.append((weight.grad.cpu(), values.grad.cpu()))
+    torch.testing.assert_close(*results)
+
+
 @pytest.mark.parametrize("bits", [0, 9, 2.0, True], ids=str)
 def test_bits_out_of_range_are_refused(bits):
     with pytest.raises(InputError, match="num_bits=.* an integer from 1 to 8"):

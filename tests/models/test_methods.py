@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.models import STAGES, Method, MethodOptions
-from gnnq_lib.models.methods import OURS
+from gnnq_lib.models.methods import OURS, Values
 from gnnq_lib.propagation import Coordinates
 from gnnq_lib.quantizers import (
     BitwiseTruncation,
@@ -113,3 +115,25 @@ def test_one_bit_is_refused_where_the_method_has_no_one_bit_form(method):
 def test_unknown_stage_is_named():
     with pytest.raises(InputError, match="'message' .* inputs, weights"):
         options(Method.QLR, stages=["message"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("values", Values, ids=[v.value for v in Values])
+@pytest.mark.parametrize("stage", ["weights", "features"])
+@pytest.mark.parametrize("method", Method, ids=[m.value for m in Method])
+def test_quantizers_on_cuda_round_and_learn_as_on_the_cpu(method, stage, values):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 6, generator=generator) * torch.logspace(-1, 1, 40)[:, None]
+    rules = MethodOptions(method, 2, STAGES, torch.arange(1.0, 41.0), 6)
+    quantizer = rules.quantizer_of(stage, values, 6).eval()
+    quantizer(x)  # measures ranges and sets steps
+    results = []
+    for device in ("cpu", "cuda"):
+        moved, leaf = deepcopy(quantizer).to(device), x.to(device).detach().requires_grad_()
+        quantized = moved(leaf)
+        (quantized.dequantize() * (x + 1).to(device)).sum().backward()
+        of_parameters = [p.grad.cpu() for p in moved.parameters() if p.grad is not None]
+        results.append([quantized.values.cpu(), quantized.dequantize().cpu(), leaf.grad.cpu(), *of_parameters])
+    assert torch.equal(results[0][0], results[1][0])
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)

@@ -115,9 +115,15 @@ def test_to_the_same_device_is_the_operator_itself(graph):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_another_device_gives_the_same_sums(random_graph):
     graph = random_graph(1, 20)
-    x, moved = normal(20, 3), graph.operator.to("cuda")
-    assert moved.device.type == "cuda" and torch.equal(moved.row.cpu(), graph.operator.row)
-    torch.testing.assert_close(moved.normalised(x.cuda()).cpu(), graph.operator.normalised(x))
+    x, here, moved = normal(20, 3), graph.operator, graph.operator.to("cuda")
+    assert moved.device.type == "cuda" and torch.equal(moved.row.cpu(), here.row)
+    torch.testing.assert_close(moved.normalised(x.cuda()).cpu(), here.normalised(x))
+    assert torch.equal(moved.neighbour_sum(x.round().cuda()).cpu(), here.neighbour_sum(x.round()))
+    edges = here.edge_difference(x)
+    torch.testing.assert_close(moved.edge_difference(x.cuda()).cpu(), edges)
+    torch.testing.assert_close(moved.edge_divergence(edges.cuda()).cpu(), here.edge_divergence(edges))
+    some, same = (op.without_edges(0.5, torch.Generator().manual_seed(0)) for op in (here, moved))
+    assert same.device.type == "cuda" and torch.equal(same.row.cpu(), some.row)
 
 
 @pytest.mark.parametrize(

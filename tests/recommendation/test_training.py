@@ -103,6 +103,10 @@ def test_cuda_trains_and_agrees(split):
     here, there = BipartiteGraph(split.train), BipartiteGraph(split.train, "cuda")
     a, b = LightGCN(here, dim=8), LightGCN(there, dim=8)
     assert torch.allclose(a(), b().cpu(), atol=1e-6)
+    batch = [torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5]), torch.tensor([6, 7, 8])]
+    for model in (a, b):
+        model.loss(*(part.to(model.graph.device) for part in batch), l2=0.1).backward()
+    assert torch.allclose(a.embedding.grad, b.embedding.grad.cpu(), atol=1e-7)
     assert len(train(b, split, FAST).loss) == 6
 
 
