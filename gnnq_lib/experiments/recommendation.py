@@ -41,7 +41,7 @@ KS = (10, 20)
 FP32_RECIPE = {"epochs": 400, "batch_size": 8192, "lr": 1e-2, "l2": 1e-4, "schedule": "constant", "eval_every": 10,
                "patience": 6}  # fmt: skip
 _LARGE_SETS = ("gowalla", "yelp2018", "amazon-book-kgat")
-_LARGE = {"batch_size": 32768, "schedule": "cosine", "epochs": 120, "eval_every": 20, "patience": 10}
+_LARGE = {"batch_size": 32768, "schedule": "cosine", "epochs": 500, "eval_every": 20, "patience": 0}
 FP32_RECIPES: dict[str, dict] = {
     "lastfm": {"l2": 1e-3, "schedule": "cosine", "epochs": 500, "eval_every": 50, "patience": 0},
     "ml-100k": {"l2": 1e-3},
@@ -65,6 +65,7 @@ SEARCHED: dict[tuple[str, str, int], dict] = {
     ("lsq", "ml-1m", 2): {"lr": 5e-3},
     ("n2uq", "lastfm", 2): {"lr": 2.5e-3},
     ("bigear", "lastfm", 1): {"distillation": 0.1},
+    ("bigear", "ml-1m", 1): {"distillation": 0.1},
     ("n2uq", "ml-1m", 2): {"lr": 2.5e-3},
 }
 LOW_BIT_RECIPES: dict[str, dict] = {
@@ -173,6 +174,8 @@ def resolve(config: Config) -> Config:
     """Fill every None from the recipe for the data set and method."""
     recipe = {**SWITCHES, **FP32_RECIPE, **FP32_RECIPES.get(config.dataset, {})}
     if not is_teacher(config):
+        if config.start == "teacher":
+            recipe["teacher_epochs"] = recipe["epochs"]
         recipe.update({**LOW_BIT_RECIPE, **LOW_BIT_RECIPES.get(config.dataset, {})})
         recipe.update(METHOD_RECIPES.get(config.method, {}))
         if config.start == "random":
