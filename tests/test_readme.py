@@ -104,7 +104,7 @@ def test_recommendation_table_by_hand():
         [{"config_key": key, "method": configs[key]["method"], "dataset": "lastfm", "metric": metric, "value": value}
          for key in "ab" for metric, value in zip(("recall@10", "ndcg@10", "model_bytes"), values[key])]
     )  # fmt: skip
-    assert readme.recommendation_table(rows, configs).splitlines() == [
+    assert readme.recommendation_table(rows, configs, ("lastfm",)).splitlines() == [
         "|  | LastFM, Recall@10 | LastFM, NDCG@10 | times smaller |",
         "| --- | --- | --- | --- |",
         "| FP32, trained on with the same budget | 20.00 (1) | 10.00 (1) | 1.0 |",

@@ -12,7 +12,7 @@ import pandas as pd
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.store import ResultsStore, mean_and_spread
 from gnnq_lib.files import atomic_write
-from gnnq_lib.naming import DATASET_TITLES, case_title, dataset_title, listed
+from gnnq_lib.naming import case_title, dataset_title, listed
 from gnnq_lib.paths import project_root, results_dir
 
 METHODS = {
@@ -41,6 +41,8 @@ RECOMMENDERS = {
     "GNAQ (ours), 1 bit": {"method": "gnaq", "bits": 1},
     "BiGeaR, 1 bit per layer": {"method": "bigear"},
 }
+# Data sets of one table are few enough for its columns to be read.
+SMALL_SETS, LARGE_SETS = ("lastfm", "ml-100k", "ml-1m"), ("gowalla", "yelp2018", "amazon-book-kgat")
 # What these tables say is worked out one floor up, so it is looked up when they are made.
 _CLAIMS, _TARGETS = "gnnq_lib.reporting.verdicts", "gnnq_lib.reporting.targets"
 _BLOCK = "<!-- table: {name} -->\n{body}\n<!-- end of table -->"
@@ -137,10 +139,11 @@ def size_table(rows: pd.DataFrame) -> str:
     return _markdown(head, lines)
 
 
-def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
+def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict], wanted_sets: tuple[str, ...]) -> str:
     """Methods down; per data set Recall@10 and NDCG@10 in per cent; how many times smaller than FP32."""
+    rows = rows[rows.dataset.isin(wanted_sets)]
     settings = pd.DataFrame(rows.config_key.map(configs).tolist(), index=rows.index)
-    datasets = [name for name in DATASET_TITLES if name in set(rows.dataset)]
+    datasets = [name for name in wanted_sets if name in set(rows.dataset)]
     full = rows[(rows.method == "fp32") & (rows.metric == "model_bytes")].groupby("dataset").value.mean()
     lines = []
     for label, wanted in RECOMMENDERS.items():
@@ -195,7 +198,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "speed": lambda: speed_table(_bench("inference")),
     "size": lambda: size_table(ResultsStore("packed_models").frame()),
     "depth": lambda: depth_table(_accuracy("depth"), ResultsStore("depth").configs()),
-    "recommendation": lambda: recommendation_table(*_recommenders()),
+    "recommendation": lambda: recommendation_table(*_recommenders(), SMALL_SETS),
+    "recommendation_large": lambda: recommendation_table(*_recommenders(), LARGE_SETS),
     "claims": lambda: importlib.import_module(_CLAIMS).claims_table(),
     "targets": lambda: _markdown_of(importlib.import_module(_TARGETS).targets_table()),
 }

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
@@ -154,11 +155,7 @@ def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10")
                       fillstyle="none" if row.bits == 1 else "full", markersize=7, **style)  # fmt: skip
     for level in table[table.bits == 32]["mean"]:
         axes.axhline(level, **FULL_PRECISION_LINE)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(EngFormatter("B"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("bytes of the stored table")
+    _axis_of_bytes(axes)
     axes.set_ylabel(metric)
     drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     set_finding(drawing, finding)
@@ -249,6 +246,66 @@ def recommendation_by_bytes(results: pd.DataFrame) -> Figure | None:
         f"{dataset_title(low.dataset)} (n = {low.n:.0f})"
     )
     return quality_by_bytes(here, finding)
+
+
+@figure("recommendation_by_width", tables=("rec_dims", "rec_methods"))
+def recommendation_by_width(results: pd.DataFrame) -> Figure | None:
+    """NDCG@10 of FP32 and of GNAQ at 2 and 1 bits against the bytes of the stored table (logarithmic), each a line over
+    embeddings of 64, 128 and 256 numbers, on MovieLens-1M from the tables `rec_methods` (seed 0) and `rec_dims`.
+    """
+    table = stored_widths("ml-1m")
+    if table.empty or table.dim.nunique() < 2 or not {2, 32} <= set(table.bits):
+        return None
+    drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 4.0))
+    for (method, bits), line in table.groupby(["method", "bits"], sort=False):
+        style = look(method).line()
+        if bits < 32:
+            style["label"] += f", {bits:.0f} bit" + ("s" if bits > 1 else "")
+        axes.plot(line.bytes, line.ndcg, fillstyle="none" if bits == 1 else "full", **style)
+        for row in line.itertuples():
+            where = {"textcoords": "offset points", "xytext": (0, -13), "ha": "center"}
+            axes.annotate(f"D = {row.dim:.0f}", (row.bytes, row.ndcg), fontsize=SMALL_LETTERS, **where)
+    axes.margins(0.1, 0.15)
+    _axis_of_bytes(axes)
+    axes.set_ylabel("NDCG@10")
+    axes.legend()
+    by_width = table.pivot_table(index="dim", columns="bits", values=["ndcg", "bytes"]).dropna()
+    change = 100 * (by_width["ndcg"][2] / by_width["ndcg"][32] - 1)
+    smaller = by_width["bytes"][32] / by_width["bytes"][2]
+    set_finding(
+        drawing,
+        f"GNAQ at 2 bits differs from FP32 of the same D by {change.min():+.1f} to {change.max():+.1f} % NDCG@10 on "
+        f"{dataset_title('ml-1m')}, in {smaller.min():.0f} to {smaller.max():.0f} times fewer bytes (n = 1)",
+    )
+    return drawing
+
+
+def stored_widths(dataset: str) -> pd.DataFrame:
+    """FP32 and GNAQ of one data set by size of embedding, seed 0: columns method, bits, dim, bytes, ndcg (at 10).
+
+    Args:
+        dataset: one of those in the tables `rec_methods` and `rec_dims`.
+    """
+    stored = [_stored(name) for name in ("rec_methods", "rec_dims")]
+    rows = [part.assign(dim=[configs[key]["dim"] for key in part.config_key]) for part, configs in stored if len(part)]
+    if not rows:
+        return pd.DataFrame()
+    rows = pd.concat(rows)
+    rows = rows[(rows.dataset == dataset) & (rows.seed == 0) & rows.method.isin(["fp32", "gnaq"])]
+    if rows.empty:
+        return rows
+    keys = ["method", "bits", "dim"]
+    values = rows.pivot_table(index=keys, columns="metric", values="value").reset_index()
+    values = values.rename(columns={"model_bytes": "bytes", "ndcg@10": "ndcg"})[[*keys, "bytes", "ndcg"]]
+    return values.sort_values(["bits", "dim"], ascending=[False, True], ignore_index=True)
+
+
+def _axis_of_bytes(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(EngFormatter("B"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("bytes of the stored table")
 
 
 # Setting of GNAQ -> value -> words, for what `rec_ablations` changes; others are named by setting and value.

@@ -18,12 +18,12 @@ ABLATED = ("node_aware", "placement", "refine_steps", "refine_share", "gradient"
            "anchor", "order_weight", "update_every", "tanh", "linear_head", "level_bits", "num_layers")  # fmt: skip
 MAIN = "rec_methods|rec_*_methods"
 LEAST_SEEDS = 3  # on at least one data set
-RUNS = "gnnq run rec_methods && gnnq run rec_gowalla_methods"
+RUNS = "gnnq run rec_methods && gnnq run rec_gowalla_methods && gnnq run rec_large_methods"
 
 
 def main_rows(results: Results, metric: str, dim: int = WIDTH) -> pd.DataFrame:
     """Rows of the comparisons: 3 layers, started from a teacher; no searches, ablations or refits."""
-    rows = results.select(metric, MAIN if dim == WIDTH else "rec_bits", dim=dim, protocol="lightgcn")
+    rows = results.select(metric, MAIN if dim == WIDTH else "rec_bits|rec_dims", dim=dim, protocol="lightgcn")
     return rows[_with_default_settings(rows) & ((rows.start == "teacher") | (rows.method == "fp32"))]
 
 
@@ -107,7 +107,7 @@ def _relative_gains(ours: pd.DataFrame, others: dict[str, pd.DataFrame]) -> pd.S
     return pd.Series(gains).rename_axis(["method", "dataset"])
 
 
-@rule("gnnq run rec_methods && gnnq run rec_bits")
+@rule("gnnq run rec_methods && gnnq run rec_bits && gnnq run rec_dims")
 def times_smaller(results: Results, claim: Claim, highest: str) -> Finding:
     """Holds if GNAQ at 2 bits is at least as many times smaller than the FP32 table as claimed at D = 64, and reaches
     the claim's upper number at the largest D measured (3 % tolerance); in part if only the lower number is reached.
