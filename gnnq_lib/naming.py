@@ -20,6 +20,8 @@ def nearest(given: str, accepted: Iterable[str], count: int = 3) -> str:
     return f" (did you mean {' or '.join(matches)}?)" if matches else ""
 
 
+PACKED = "packed (real low-bit)"  # the path of a benchmark's row that runs on integer kernels
+
 # The one place where data sets get the names that figures, tables and the report print.
 DATASET_TITLES = {
     "cora": "Cora",

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gnnq_lib.benchmarks.kernels import OURS, PACKED, power_law_graph
+from gnnq_lib.benchmarks.kernels import OURS, power_law_graph
 from gnnq_lib.benchmarks.timing import interleaved_medians, interleaved_times
 from gnnq_lib.deployment import freeze
 from gnnq_lib.deployment.pipeline import load_data
@@ -34,6 +34,7 @@ from gnnq_lib.experiments.training import Graph
 from gnnq_lib.kernels import CSRGraph, neighbour_sum, propagate, two_layer
 from gnnq_lib.models import DecoupledClassifier, Method, ModelOptions
 from gnnq_lib.models.features import FeatureKind, FeatureMatrix
+from gnnq_lib.naming import PACKED
 from gnnq_lib.propagation import GraphOperator, Smp
 from gnnq_lib.quantizers.packing import row_bytes
 

@@ -22,9 +22,9 @@ from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.provenance import processor
 from gnnq_lib.kernels import CSRGraph, linear, neighbour_sum, spmm
 from gnnq_lib.kernels.native import active_isa
+from gnnq_lib.naming import PACKED
 from gnnq_lib.quantizers.packing import SUPPORTED_BITS, PackedCodes
 
-PACKED = "packed (real low-bit)"
 OURS = "neighbour_sum"
 _RUNS_UNDER = 1000  # rows of the smallest graph in a sweep
 

@@ -19,9 +19,10 @@ from torch import Tensor
 from gnnq_lib.benchmarks.timing import interleaved_medians
 from gnnq_lib.deployment.similarity import best_of_rows, recall
 from gnnq_lib.errors import InputError
+from gnnq_lib.naming import PACKED
 from gnnq_lib.recommendation.serving import CompactTables, compact_tables
 
-FP32, PACKED, PEER = "fp32", "packed (real low-bit)", "peer"
+FP32, PEER = "fp32", "peer"
 GOWALLA = (29_858, 40_981)
 _COMPARED = 2048  # users whose lists are compared
 

@@ -25,9 +25,9 @@ from gnnq_lib.experiments.config import make_config
 from gnnq_lib.experiments.node_classification import Config, fit
 from gnnq_lib.experiments.training import Graph
 from gnnq_lib.models import DecoupledClassifier
+from gnnq_lib.naming import PACKED
 from gnnq_lib.propagation import full_precision_quantizers
 
-PACKED = "packed (real low-bit)"
 GENERATED = "generated"
 _GENERATED_ROWS, _GENERATED_WIDTH, _CLUSTER_ROWS = 169_343, 64, 170
 _FLOAT_ROWS = 16_384  # of the full-precision search at a time; so its scores stay in cache, too

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gnnq_lib.naming import case_title
+from gnnq_lib.naming import PACKED, case_title
 from gnnq_lib.paths import project_root
 from gnnq_lib.plotting.registry import figure
 from gnnq_lib.plotting.style import (
@@ -33,7 +33,6 @@ from gnnq_lib.plotting.style import (
 
 # One colour and marker per width, in every figure.
 WIDTHS = {32: (BLACK, "*"), 8: (GREEN, "s"), 4: (BLUE, "o"), 2: (VERMILION, "h"), 1: (PINK, "v")}
-PACKED = "packed (real low-bit)"
 
 
 def width_name(bits: int) -> str:

@@ -6,13 +6,12 @@ import math
 
 import pandas as pd
 
-from gnnq_lib.naming import listed
+from gnnq_lib.naming import PACKED, listed
 from gnnq_lib.reporting.claims import Claim
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import Finding, not_run, p_text, rule, span, spread_of, status_of, title
 from gnnq_lib.reporting.statistics import compare_with_each, paired_test
 
-PACKED = "packed (real low-bit)"
 SPEED_CASES = ("pubmed", "cs", "generated")
 THEIRS = ("qlr", "bt", "bt_star")
 EARLIER = ("minmax", "lsq", "degree_quant")

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from gnnq_lib.naming import PACKED
 from gnnq_lib.reporting.results import Results
-from gnnq_lib.reporting.rules_paper_a import PACKED, inference_rows
+from gnnq_lib.reporting.rules_paper_a import inference_rows
 
 COLUMNS = ("target", "wanted", "reached", "met", "command")
 KERNELS, INFERENCE = "gnnq bench kernels", "gnnq bench inference"

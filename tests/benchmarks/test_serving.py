@@ -8,9 +8,10 @@ import json
 import pytest
 import torch
 
-from gnnq_lib.benchmarks.serving import FP32, PACKED, ServingBench, run
+from gnnq_lib.benchmarks.serving import FP32, ServingBench, run
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.recommendation import train_recommender
+from gnnq_lib.naming import PACKED
 from gnnq_lib.recommendation.pipeline import recommender_config, save_trained
 from tests.test_cli import gnnq
 

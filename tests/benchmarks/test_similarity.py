@@ -7,9 +7,10 @@ import sys
 import pytest
 import torch
 
-from gnnq_lib.benchmarks.similarity import FAISS, PACKED, SimilarityBench, node_embeddings, run
+from gnnq_lib.benchmarks.similarity import FAISS, SimilarityBench, node_embeddings, run
 from gnnq_lib.experiments import make_config
 from gnnq_lib.experiments.node_classification import Config, build_model, load_graph, resolve
+from gnnq_lib.naming import PACKED
 
 SMALL = {"bits": (2, 8), "batches": (1, 20), "num_queries": 20, "rounds": 1}
 

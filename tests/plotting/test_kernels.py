@@ -6,8 +6,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from gnnq_lib.naming import PACKED
 from gnnq_lib.plotting import kernels
-from gnnq_lib.plotting.kernels import PACKED, cost_by_edges, roofline, speedup_bars
+from gnnq_lib.plotting.kernels import cost_by_edges, roofline, speedup_bars
 
 
 @pytest.fixture(autouse=True)
