@@ -139,6 +139,8 @@ def run_table(
     configs = select(loaded.configs, only or [])
     store = ResultsStore(loaded.name)
     typer.echo(f"{loaded.title}: {len(configs)} runs")
+    if taken := store.adopt(configs):
+        typer.echo(f"{taken} runs taken over from other tables that have the same settings")
     report = run_all(configs, loaded.run_one, store, jobs, say=typer.echo)
     frame = store.frame()
     frame = frame[frame.config_key.isin({config_key(config) for config in configs})]

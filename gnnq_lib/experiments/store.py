@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock
+from pydantic import ValidationError
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.config import ExperimentConfig, config_key
@@ -119,6 +120,32 @@ class ResultsStore:
         if rows:
             self._replace(rows, other.configs())
         return len(rows)
+
+    def adopt(self, configs: Iterable[ExperimentConfig]) -> int:
+        """Take over runs that other stores of this folder have: the same settings under another experiment's name.
+
+        Their rows keep where, when and from what they were computed.
+
+        Args:
+            configs: what is wanted here; what is here already is left alone.
+
+        Returns:
+            How many runs were taken over.
+        """
+        present = self.keys()
+        wanted = {_nameless(config): config for config in configs if config_key(config) not in present}
+        taken = 0
+        for other in stores_in(self.path.parent):
+            stored = other.configs() if wanted and other.path != self.path else {}
+            names = {key: _same_run(settings, wanted) for key, settings in stored.items()}
+            found = {key: wanted.pop(name) for key, name in names.items() if name in wanted}
+            if found:
+                new_names = {key: {"experiment": c.experiment, "config_key": config_key(c)} for key, c in found.items()}
+                rows = [{**row, **new_names[row["config_key"]]} for row in other._rows() if row["config_key"] in found]
+                settings = {config_key(c): {**stored[key], "experiment": c.experiment} for key, c in found.items()}
+                self._replace(rows, settings)
+                taken += len(found)
+        return taken
 
     def done(self, key: str) -> bool:
         """Whether the store has the run with this `config_key`."""
@@ -253,6 +280,20 @@ def mean_and_spread(mean: float, std: float, n: int, digits: int | None = None) 
     digits = digits if digits is not None else 1 if abs(mean) >= 1 else 4
     spread = f" ± {std:.{digits}f}" if n > 1 else ""
     return f"{mean:.{digits}f}{spread} ({n})"
+
+
+def _nameless(config: ExperimentConfig) -> str:
+    """The key of a run without its experiment's name."""
+    return config_key(config.model_copy(update={"experiment": ""}))
+
+
+def _same_run(settings: dict, wanted: dict[str, ExperimentConfig]) -> str | None:
+    """The nameless key of stored settings, read as the kind of config that is wanted; None if they are of another."""
+    kind = type(next(iter(wanted.values())))
+    try:
+        return _nameless(kind(**{**settings, "device": "cpu"}))
+    except ValidationError:
+        return None
 
 
 def _row(config: ExperimentConfig, measurement: Measurement) -> dict[str, str]:

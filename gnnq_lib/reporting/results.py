@@ -17,6 +17,18 @@ from gnnq_lib.paths import project_root, results_dir
 
 # Settings that rules read as columns; a column is there even if no stored run has the setting.
 SETTINGS = ("start", "num_layers", "split_seed", "multiplier", "as_released", "teleport", "dim", "protocol", "refit")
+# What two rows of the same run can differ in, if it stands in two tables.
+NOT_SETTINGS = (
+    "experiment",
+    "config_key",
+    "value",
+    "bits_per_value",
+    "source",
+    "device",
+    "versions",
+    "commit",
+    "seconds",
+)
 BENCH_KEYS = ("bench", "case", "variant", "bits", "path")
 
 
@@ -70,7 +82,7 @@ class Results:
                 return self.rows.iloc[:0]
             values = value if isinstance(value, list | tuple) else [value]
             chosen &= self.rows[name].isin(values)
-        return self.rows[chosen]
+        return _each_run_once(self.rows[chosen])
 
     def bench(self, name: str, **wanted: Any) -> pd.DataFrame:
         """Rows of a benchmark with the given column values; none if it was not run.
@@ -85,6 +97,15 @@ class Results:
                 return table.iloc[:0]
             table = table[table[column].isin(value if isinstance(value, list | tuple) else [value])]
         return table
+
+
+def _each_run_once(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without runs that stand under another experiment's name already (see `ResultsStore.adopt`)."""
+    if rows.experiment.nunique() < 2:
+        return rows
+    settings = [name for name in rows if name not in NOT_SETTINGS]
+    text = rows[settings].map(str).agg("|".join, axis=1)
+    return rows[rows.experiment == rows.groupby(text).experiment.transform("first")]
 
 
 def _with_settings(rows: pd.DataFrame, configs: Mapping[str, Mapping]) -> pd.DataFrame:

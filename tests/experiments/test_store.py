@@ -52,6 +52,24 @@ def test_a_row_holds_config_measurement_and_provenance(store):
     assert line.count("\n") == 0
 
 
+def test_a_run_of_another_table_is_taken_over_with_its_provenance(store, tmp_path):
+    class Other(ExperimentConfig):
+        color: str
+
+    there = ResultsStore(tmp_path / "search.csv")
+    there.append(toy(experiment="search", bits=4), [Measurement("a", 1.0), Measurement("b", 2.0)], 7.0)
+    there.append(toy(experiment="search", bits=8), [Measurement("a", 3.0)], 7.0)
+    ResultsStore(tmp_path / "other.csv").append(make_config(Other, {"experiment": "o", "color": "red"}),
+                                                [Measurement("a", 9.0)], 1.0)  # fmt: skip
+    store.append(toy(bits=3), [Measurement("a", 5.0)], 1.0)
+    assert store.adopt([toy(bits=4), toy(bits=3), toy(bits=2)]) == 1
+    rows = store.frame()[store.frame().bits == 4]
+    assert rows.value.tolist() == [1.0, 2.0] and set(rows.experiment) == {"t"} and set(rows.seconds) == {7.0}
+    assert set(rows.config_key) == {config_key(toy(bits=4))}
+    assert store.configs()[config_key(toy(bits=4))]["experiment"] == "t"
+    assert store.adopt([toy(bits=4)]) == 0 and len(store.keys()) == 2 and len(there.keys()) == 2
+
+
 def test_measurement_overrides_the_config(store):
     store.append(toy(), [Measurement("a", 1.0, dataset="pubmed", bits=4)], 1)
     assert (store.frame().dataset[0], store.frame().bits[0]) == ("pubmed", 4)

@@ -365,3 +365,12 @@ def test_claims_table_has_a_line_per_claim_of_the_papers():
     assert len(lines) == 2 + len(papers)
     assert lines[2].startswith("| A1 | INT2 inference") and lines[2].endswith("| 5.11 times | – | not run |")
     assert all(line.count(" | ") == 4 for line in lines)
+
+
+def test_a_run_that_stands_in_two_tables_counts_once():
+    row = {"metric": "m", "method": "gnaq", "dim": 64}
+    runs = [("search", 0, 1.0), ("search", 1, 2.0), ("main", 0, 1.0), ("main", 2, 4.0), ("main", 2, 5.0)]
+    results = Results.of([{**row, "experiment": name, "seed": seed, "value": value} for name, seed, value in runs])
+    # main's seed 0 is search's; two rows of one table are never thought to be the same run
+    assert results.select("m", "search|main").value.tolist() == [1.0, 2.0, 4.0, 5.0]
+    assert results.select("m", "main").value.tolist() == [1.0, 4.0, 5.0]
