@@ -240,6 +240,13 @@ def _training_speedup() -> str:
     return f"{rows[(rows.variant == 'sparse') & (rows.threads == 1)].speedup_vs_dense.iloc[0]:.0f}"
 
 
+def _qlr_on_citeseer(as_released: bool) -> str:
+    """Accuracy of 2-bit QLR from scratch, with the released gradient of its ranges or the correct one."""
+    rows, configs = _accuracy("paper_methods_citeseer"), ResultsStore("paper_methods_citeseer").configs()
+    rows = rows[(rows.method == "qlr") & (rows.bits == 2)]
+    return mean_std(rows[[configs[key]["as_released"] == as_released for key in rows.config_key]])
+
+
 def _minutes(command: str) -> str:
     rows = _bench("fresh_clone").set_index("case")
     return f"{rows.seconds[command] / 60:.0f}"
@@ -267,6 +274,8 @@ def untrained_as_released(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
 # Numbers within the README's sentences: `<!-- number: NAME -->...<!-- end -->`.
 NUMBERS: dict[str, Callable[[], str]] = {
     "int2_points_lost": lambda: f"{_points_lost(('cora', 'citeseer')).max():.1f}",
+    "qlr_citeseer": lambda: _qlr_on_citeseer(as_released=False),
+    "qlr_citeseer_released": lambda: _qlr_on_citeseer(as_released=True),
     "int2_speedups": lambda: _span(_speedups(2)),
     "int4_speedups": lambda: _span(_speedups(4)),
     "sums_128": lambda: _sums_against_ours(128),
