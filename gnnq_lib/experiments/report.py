@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from gnnq_lib.experiments.config import NOT_IN_KEY
 from gnnq_lib.experiments.store import summarise
 
 HEADLINE_METRICS = ("test_accuracy", "recall@20", "recall@10", "ndcg@20", "ndcg@10")
 GROUPS = ["experiment", "dataset", "model", "method", "bits"]
-SHOWN = {*GROUPS, "seed", "profile", "split"}
+SHOWN = {*GROUPS, "seed", "profile", "split", *NOT_IN_KEY}
 
 
 def varying_settings(configs: Mapping[str, dict]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
+from gnnq_lib.experiments.config import NOT_IN_KEY
 from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.naming import dataset_title
 from gnnq_lib.paths import project_root, results_dir
@@ -322,7 +323,7 @@ _PARTS = {
     "level_bits": {16: "levels in 16 bits"},
 }
 _AS_RELEASED = {"tanh": True, "linear_head": True, "update_every": 1}  # the release's own settings
-_NOT_PARTS = ("dataset", "seed", "method", "split_seed")
+_NOT_PARTS = ("dataset", "seed", "method", "split_seed", *NOT_IN_KEY)
 
 
 def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> pd.DataFrame:
@@ -437,13 +438,13 @@ def _line(name: str, index: int) -> dict:
 
 
 def _differing(configs: Mapping[str, dict]) -> dict[str, str]:
-    """In words, what tells configs of the same method and bits apart, apart from data set and seed."""
+    """In words, what tells configs of the same method and bits apart, apart from data set, seed and device."""
     # As text from the start: pandas would take None for a missing value and leave it out of comparisons.
     texts = {key: {name: str(value) for name, value in config.items()} for key, config in configs.items()}
     frame = pd.DataFrame.from_dict(texts, orient="index")
     found = {}
     for _, group in frame.groupby(["method", "bits"], sort=False):
-        varying = [c for c in group if c not in ("dataset", "seed") and _varies(group, c)]
+        varying = [c for c in group if c not in ("dataset", "seed", *NOT_IN_KEY) and _varies(group, c)]
         usual = {c: group[c].mode().iloc[0] for c in varying}
         for key, row in group.iterrows():
             found[key] = ", ".join(f"{c}={row[c]}" for c in varying if row[c] != usual[c])

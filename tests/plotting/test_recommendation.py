@@ -10,6 +10,7 @@ import pytest
 
 from gnnq_lib.experiments import Measurement, ResultsStore, load_table, make_config
 from gnnq_lib.experiments.recommendation import Config
+from gnnq_lib.experiments.report import results_table
 from gnnq_lib.naming import dataset_title
 from gnnq_lib.plotting import (
     curves_side_by_side,
@@ -62,6 +63,16 @@ def test_stored_methods_average_seeds_and_name_settings(measured):
     assert default["ndcg@10"] == pytest.approx(0.20) and default["ndcg@10_std"] == pytest.approx(0.02 / 2**0.5)
     assert default["n"] == 2 and default["bytes"] == 1e5 and "val_ndcg@10" not in table
     assert table.loc["gnaq", 2, "tanh=True"]["ndcg@10"] == pytest.approx(0.19)
+
+
+def test_runs_of_another_device_are_of_the_same_line():
+    for seed, device in enumerate(("cpu", "cuda")):
+        config = make_config(Config, {"experiment": "rec_quick", "seed": seed}).model_copy(update={"device": device})
+        ResultsStore("rec_quick").append(config, [Measurement("ndcg@10", 0.2 + 0.1 * seed, "")], 1.0)
+    (line,) = stored_methods("rec_quick").itertuples()
+    assert line.setting == "" and line.n == 2
+    (summary,) = results_table(ResultsStore("rec_quick").frame(), ResultsStore("rec_quick").configs()).itertuples()
+    assert summary.settings == ""
 
 
 def test_a_table_that_was_not_measured_is_empty():
