@@ -28,11 +28,11 @@ def main_rows(results: Results, metric: str, dim: int = WIDTH) -> pd.DataFrame:
 
 
 def _with_default_settings(rows: pd.DataFrame) -> pd.Series:
-    """True where every setting of `ABLATED` is the most frequent one of its method on its data set."""
+    """True where every setting of `ABLATED` is the most frequent one of its method and bits on its data set."""
     chosen = pd.Series(True, index=rows.index)
     for name in (name for name in ABLATED if name in rows):
         text = rows[name].map(_text)
-        chosen &= text == text.groupby([rows.method, rows.dataset]).transform(_most_frequent)
+        chosen &= text == text.groupby([rows.method, rows.bits, rows.dataset]).transform(_most_frequent)
     return chosen
 
 

@@ -7,6 +7,7 @@ import pytest
 from gnnq_lib.reporting.claims import load_claims
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import Status
+from gnnq_lib.reporting.rules_paper_b import main_rows
 from gnnq_lib.reporting.verdicts import claims_table, counts, judge, judge_all, verdict_frame
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
@@ -258,6 +259,12 @@ def test_gain_over_quantizers(name, metric, lsq, expected):
 def test_one_bit_gnaq_is_not_taken_for_two():
     rows = rec("gnaq", [0.18, 0.18], bits=1) + rec("lsq", [0.1, 0.1])
     assert status("B1", rows) is NOT_RUN
+
+
+def test_settings_chosen_for_two_bits_are_not_judged_by_those_of_one():
+    """Chosen per number of bits: the runs of 1 bit, just as many, do not make those of 2 bits an ablation."""
+    rows = rec("gnaq", [0.2, 0.2, 0.2], anchor=1.0) + rec("gnaq", [0.1, 0.1, 0.1], bits=1, anchor=0.0)
+    assert main_rows(Results.of(rows), "recall@10").bits.tolist() == [2] * 3 + [1] * 3
 
 
 def sizes(ratios):
