@@ -16,7 +16,9 @@ torch.set_num_threads(1)  # tests run in parallel processes; threads that wait f
 
 @pytest.fixture(autouse=True)
 def _own_folders(request, tmp_path_factory, monkeypatch):
-    """A fresh cache and results folder per test; the network only for tests marked `network`."""
+    """A fresh cache and results folder per test; network and CUDA only for tests marked `network` and `gpu`."""
+    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
     monkeypatch.setenv("GNNQ_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("GNNQ_RESULTS", str(tmp_path_factory.mktemp("results")))
     monkeypatch.delenv("GNNQ_DATA", raising=False)

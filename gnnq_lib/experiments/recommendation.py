@@ -36,8 +36,8 @@ METHODS = (
 UNTRAINED = ("post_training_tensor", "post_training_node")
 KS = (10, 20)
 
-# Full precision: large batches with a large learning rate take a fifth of the time of 2048 and 1e-3 per epoch and need
-# fewer epochs. l2 by validation NDCG@20 where searched (`gnnq run rec_search_fp32`), else that of the LightGCN paper.
+# Full precision: larger batches and rates than the LightGCN paper's 2048 and 1e-3. By validation NDCG@20 where searched
+# (`gnnq run rec_search_fp32`, `rec_search_large`); l2 elsewhere that of the paper.
 FP32_RECIPE = {"epochs": 400, "batch_size": 8192, "lr": 1e-2, "l2": 1e-4, "schedule": "constant", "eval_every": 10,
                "patience": 6}  # fmt: skip
 _LARGE_SETS = ("gowalla", "yelp2018", "amazon-book-kgat")

@@ -148,12 +148,9 @@ def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10")
     """
     drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 4.6))
     for row in table.itertuples():
-        style = look(row.method).line()
-        if row.bits < 32:
-            style["label"] += f", {row.bits:.0f} bit" + ("s" if row.bits > 1 else "")
         std = getattr(row, "std", None)
         axes.errorbar(row.bytes, row.mean, None if std is None or np.isnan(std) else std, linestyle="none", capsize=3,
-                      fillstyle="none" if row.bits == 1 else "full", markersize=7, **style)  # fmt: skip
+                      markersize=7, **_look_at(row.method, row.bits))  # fmt: skip
     for level in table[table.bits == 32]["mean"]:
         axes.axhline(level, **FULL_PRECISION_LINE)
     _axis_of_bytes(axes)
@@ -259,10 +256,7 @@ def recommendation_by_width(results: pd.DataFrame) -> Figure | None:
         return None
     drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 4.0))
     for (method, bits), line in table.groupby(["method", "bits"], sort=False):
-        style = look(method).line()
-        if bits < 32:
-            style["label"] += f", {bits:.0f} bit" + ("s" if bits > 1 else "")
-        axes.plot(line.bytes, line.ndcg, fillstyle="none" if bits == 1 else "full", **style)
+        axes.plot(line.bytes, line.ndcg, **_look_at(method, bits))
         for row in line.itertuples():
             where = {"textcoords": "offset points", "xytext": (0, -13), "ha": "center"}
             axes.annotate(f"D = {row.dim:.0f}", (row.bytes, row.ndcg), fontsize=SMALL_LETTERS, **where)
@@ -299,6 +293,14 @@ def stored_widths(dataset: str) -> pd.DataFrame:
     values = rows.pivot_table(index=keys, columns="metric", values="value").reset_index()
     values = values.rename(columns={"model_bytes": "bytes", "ndcg@10": "ndcg"})[[*keys, "bytes", "ndcg"]]
     return values.sort_values(["bits", "dim"], ascending=[False, True], ignore_index=True)
+
+
+def _look_at(method: str, bits: float) -> dict:
+    """The look of a method, hollow at 1 bit, its label with the bits."""
+    style = {**look(method).line(), "fillstyle": "none" if bits == 1 else "full"}
+    if bits < 32:
+        style["label"] += f", {bits:.0f} bit" + ("s" if bits > 1 else "")
+    return style
 
 
 def _axis_of_bytes(axes: Axes) -> None:

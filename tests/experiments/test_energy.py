@@ -13,10 +13,7 @@ from gnnq_lib.experiments.node_classification import load_graph
 from gnnq_lib.experiments.tables import load_table
 from gnnq_lib.propagation import dirichlet_energy, mean_average_distance
 
-CUDA = pytest.param(
-    "cuda",
-    marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
-)
+CUDA = pytest.param("cuda", marks=pytest.mark.gpu)
 BASE = {"experiment": "test", "dataset": "csbm", "split": "random", "num_layers": 6, "epochs": 3}
 
 

@@ -58,7 +58,6 @@ def test_every_kind_of_run_trains(graph, values):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(
     "values",
     [
@@ -89,7 +88,6 @@ def test_cuda_trains_what_the_cpu_then_computes(graph, values):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_measurements_on_cuda():
     here, there = (rows_of(start="scratch", device=device) for device in ("cpu", "cuda"))
     assert list(here) == list(there)

@@ -44,7 +44,6 @@ def test_every_method_gives_a_full_set_of_rows(method):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_on_cuda_as_on_the_cpu(method):
     values = {"method": method, "bits": {"fp32": 32, "bigear": 1}.get(method, 2), "refine_steps": 0}

@@ -15,10 +15,7 @@ from gnnq_lib.experiments.training import Graph, TrainingOptions, _parameter_gro
 from gnnq_lib.models import DecoupledClassifier, Method, ModelOptions
 from gnnq_lib.propagation import Smp
 
-CUDA = pytest.param(
-    "cuda",
-    marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
-)
+CUDA = pytest.param("cuda", marks=pytest.mark.gpu)
 OPTIONS = ModelOptions(scheme=Smp(use_multiplier=False), num_layers=2, hidden=8, dropout=0.5)
 
 

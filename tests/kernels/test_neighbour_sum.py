@@ -126,7 +126,6 @@ def test_refusals():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_gives_the_same_up_to_rounding():
     generator = torch.Generator().manual_seed(0)
     graph = random_graph(generator, 50, 50, 300)

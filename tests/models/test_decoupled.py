@@ -181,7 +181,6 @@ def test_recomputing_layers_changes_nothing(tiny, method, ranges):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("method", [Method.FP32, Method.DEGREE_QUANT, Method.NODE_POW2], ids=lambda m: m.value)
 def test_recomputed_layers_draw_the_same_on_cuda(tiny, method):
     there, results = Graph(tiny.dataset, "cuda"), []

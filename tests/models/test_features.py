@@ -113,7 +113,6 @@ def test_signed_codes_are_symmetric_with_no_row_scale():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @each_kind
 def test_cuda_holds_the_same_and_gives_the_same_gradients(raw):
     here, there = FeatureMatrix(raw), FeatureMatrix(raw.cuda())

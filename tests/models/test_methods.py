@@ -118,7 +118,6 @@ def test_unknown_stage_is_named():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("values", Values, ids=[v.value for v in Values])
 @pytest.mark.parametrize("stage", ["weights", "features"])
 @pytest.mark.parametrize("method", Method, ids=[m.value for m in Method])

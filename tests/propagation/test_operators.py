@@ -112,7 +112,6 @@ def test_to_the_same_device_is_the_operator_itself(graph):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_another_device_gives_the_same_sums(random_graph):
     graph = random_graph(1, 20)
     x, here, moved = normal(20, 3), graph.operator, graph.operator.to("cuda")

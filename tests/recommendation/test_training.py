@@ -98,7 +98,6 @@ def test_options_out_of_range(values):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_trains_and_agrees(split):
     here, there = BipartiteGraph(split.train), BipartiteGraph(split.train, "cuda")
     a, b = LightGCN(here, dim=8), LightGCN(there, dim=8)
