@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gnnq_lib.datasets.interactions import UserItems
+from gnnq_lib.errors import InputError
 from gnnq_lib.kernels.csr import CSRGraph
 from gnnq_lib.kernels.neighbour_sum import SparseRows, neighbour_sum
 
-_SPARE = 3  # tables a graph keeps for its next call
+_SPARE = 3  # tables kept for the next call
 
 
 class BipartiteGraph:
@@ -26,6 +27,8 @@ class BipartiteGraph:
     Args:
         pairs: training interactions.
         device: where the graph lives.
+        products: "fused" for our kernel (`FusedProducts`), "matrix" for PyTorch's (`MatrixProducts`); None: the faster
+            one there, "matrix" on CUDA.
 
     Attributes:
         num_users, num_items, num_nodes: sizes; node num_users + i is item i.
@@ -33,13 +36,16 @@ class BipartiteGraph:
         degree: float32 (|V|,).
         scale: D^-1/2, float32 (|V|,), 0 for isolated nodes.
 
+    Raises:
+        InputError: products of another name.
+
     Example:
         >>> graph = BipartiteGraph(UserItems([0, 1, 1], [0, 0, 1], 2, 2))
         >>> graph.normalised(torch.eye(4))[0].tolist()  # user 0 and item 0: 1 / sqrt(1 * 2)
         [0.0, 0.0, 0.7071067690849304, 0.0]
     """
 
-    def __init__(self, pairs: UserItems, device: torch.device | str = "cpu") -> None:
+    def __init__(self, pairs: UserItems, device: torch.device | str = "cpu", products: str | None = None) -> None:
         self.num_users, self.num_items = pairs.num_users, pairs.num_items
         users, items = (torch.as_tensor(part) for part in (pairs.users, pairs.items))
         row = torch.cat([users, items + self.num_users])
@@ -50,10 +56,7 @@ class BipartiteGraph:
         self.adjacency = CSRGraph(row_ptr.to(device), col[order].to(device))
         self.degree = counts.float().to(device)
         self.scale = torch.where(self.degree > 0, self.degree.clamp(min=1).rsqrt(), 0.0)
-        self._inverse_degree = self.scale.square()
-        self._spare: list[Tensor] = []
-        # On CUDA a step waits for the calls, not for the sums: one product with A_hat itself is the fewest calls.
-        self._matrix = self._normalised_matrix() if self.degree.is_cuda else None
+        self._products = self._products_named(products)
 
     @property
     def num_nodes(self) -> int:
@@ -76,11 +79,11 @@ class BipartiteGraph:
 
     def normalised(self, x: Tensor) -> Tensor:
         """A_hat x, shape (|V|, D)."""
-        return _Symmetric.apply(x, self._normalised)
+        return _Symmetric.apply(x, self._products.normalised)
 
     def mean_of_powers(self, x: Tensor, num_layers: int) -> Tensor:
         """(x + A_hat x + ... + A_hat^L x) / (L + 1), shape (|V|, D)."""
-        return _Symmetric.apply(x, lambda y: self._mean_of_powers(y, num_layers))
+        return _Symmetric.apply(x, lambda y: self._products.mean_of_powers(y, num_layers))
 
     def rows(self, x: Tensor, num_layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of `mean_of_powers(x, num_layers)` and of x at distinct `nodes`, (len(nodes), D) each.
@@ -88,7 +91,7 @@ class BipartiteGraph:
         The same numbers up to rounding, with fewer passes over all nodes: a batch reads and changes few rows, so
         everything that can be done on these alone is.
         """
-        return _Rows.apply(x, self, num_layers, nodes)
+        return _Rows.apply(x, self._products, num_layers, nodes)
 
     def powers(self, x: Tensor, num_layers: int) -> list[Tensor]:
         """[x, A_hat x, ..., A_hat^L x]."""
@@ -97,32 +100,93 @@ class BipartiteGraph:
             layers.append(self.normalised(layers[-1]))
         return layers
 
-    def _normalised(self, x: Tensor) -> Tensor:
-        if self._matrix is not None:
-            return self._matrix @ x
-        return neighbour_sum(self.adjacency, x, source_scale=self.scale, row_scale=self.scale)
+    def _products_named(self, name: str | None) -> Products:
+        kinds = {"fused": FusedProducts, "matrix": MatrixProducts}
+        # On CUDA a step waits for the calls, not for the sums: one product with A_hat itself is the fewest calls.
+        name = name or ("matrix" if self.degree.is_cuda else "fused")
+        if name not in kinds:
+            raise InputError(f"products={name!r} given; {' and '.join(kinds)} are accepted")
+        return kinds[name](self.adjacency, self.degree, self.scale)
 
-    def _normalised_matrix(self) -> Tensor:
-        """A_hat, sparse CSR (|V|, |V|)."""
-        weights = self.scale[self.adjacency.edge_rows] * self.scale[self.adjacency.col]
-        pattern = self.adjacency.pattern
-        return torch.sparse_csr_tensor(pattern.crow_indices(), pattern.col_indices(), weights, pattern.shape)
 
-    def _horner(self, x: Tensor, num_layers: int) -> Tensor:
-        """x + A_hat (x + A_hat (x + ...)), a product with the matrix per layer."""
+class Products(Protocol):
+    """The products with A_hat that a graph needs, none of them with a gradient of its own."""
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """A_hat x."""
+
+    def mean_of_powers(self, x: Tensor, num_layers: int) -> Tensor:
+        """(x + A_hat x + ... + A_hat^L x) / (L + 1)."""
+
+    def rows(self, x: Tensor, num_layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of `mean_of_powers` and of x at distinct nodes."""
+
+    def rows_backward(self, grad: Tensor, grad_own: Tensor, num_layers: int, nodes: Tensor) -> Tensor:
+        """The gradient of x from those of both parts of `rows`: (|V|, D)."""
+
+
+class MatrixProducts:
+    """With A_hat as PyTorch's sparse matrix: few calls, every row every time.
+
+    Args:
+        adjacency, degree, scale: of a `BipartiteGraph`.
+    """
+
+    def __init__(self, adjacency: CSRGraph, degree: Tensor, scale: Tensor) -> None:
+        weights = scale[adjacency.edge_rows] * scale[adjacency.col]
+        pattern = adjacency.pattern
+        self.matrix = torch.sparse_csr_tensor(pattern.crow_indices(), pattern.col_indices(), weights, pattern.shape)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """See `Products`."""
+        return self.matrix @ x
+
+    def mean_of_powers(self, x: Tensor, num_layers: int) -> Tensor:
+        """See `Products`."""
+        return self._sum_of_powers(x, num_layers) / (num_layers + 1)
+
+    def rows(self, x: Tensor, num_layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Products`."""
+        return F.embedding(nodes, self.mean_of_powers(x, num_layers)), F.embedding(nodes, x)
+
+    def rows_backward(self, grad: Tensor, grad_own: Tensor, num_layers: int, nodes: Tensor) -> Tensor:
+        """See `Products`."""
+        start = grad.new_zeros(len(self.matrix), grad.shape[1]).index_copy_(0, nodes, grad / (num_layers + 1))
+        return self._sum_of_powers(start, num_layers).index_add_(0, nodes, grad_own)
+
+    def _sum_of_powers(self, x: Tensor, num_layers: int) -> Tensor:
+        """x + A_hat (x + A_hat (x + ...)), a product per layer (Horner's rule)."""
         total = x
         for _ in range(num_layers):
-            total = torch.addmm(x, self._matrix, total)
+            total = torch.addmm(x, self.matrix, total)
         return total
 
-    def _mean_of_powers(self, x: Tensor, num_layers: int) -> Tensor:
-        # Horner's rule, L products and no layer kept, in the scaled space u = D^-1/2 x where A_hat is D^-1 A:
-        # v <- u + D^-1 A v. Isolated nodes have u = 0 there, so x itself is put in at the end.
+
+class FusedProducts:
+    """With our kernel of neighbours' sums, which scales and adds while a row is at hand and leaves out rows.
+
+    Args:
+        adjacency, degree, scale: of a `BipartiteGraph`.
+    """
+
+    def __init__(self, adjacency: CSRGraph, degree: Tensor, scale: Tensor) -> None:
+        self.adjacency, self.degree, self.scale = adjacency, degree, scale
+        self._inverse_degree = scale.square()
+        self._spare: list[Tensor] = []
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """See `Products`."""
+        return neighbour_sum(self.adjacency, x, source_scale=self.scale, row_scale=self.scale)
+
+    def mean_of_powers(self, x: Tensor, num_layers: int) -> Tensor:
+        """See `Products`.
+
+        Horner's rule, L products and no layer kept, in the scaled space u = D^-1/2 x where A_hat is D^-1 A:
+        v <- u + D^-1 A v. Isolated nodes have u = 0 there, so x itself is put in at the end.
+        """
         if num_layers == 0:
             return x.clone()
         share = 1 / (num_layers + 1)
-        if self._matrix is not None:
-            return self._horner(x, num_layers).mul_(share)
         with self._buffers(3, x.shape[1]) as (scaled, *turns):
             total = torch.mul(x, self.scale[:, None], out=scaled)
             for step in range(num_layers - 1):
@@ -130,6 +194,35 @@ class BipartiteGraph:
                     self.adjacency, total, row_scale=self._inverse_degree, added=scaled, out=turns[step % 2]
                 )
             return neighbour_sum(self.adjacency, total, row_scale=self.scale * share).add_(x, alpha=share)
+
+    def rows(self, x: Tensor, num_layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Products`; of every layer the nodes' rows only are kept, and of the last one no others computed."""
+        own = F.embedding(nodes, x)
+        if num_layers == 0:
+            return own.clone(), own
+        layer, before, inner = x, self.scale, torch.zeros_like(own)
+        with self._buffers(2, x.shape[1]) as turns:
+            for step in range(num_layers - 1):
+                scales = {"source_scale": before, "row_scale": self._inverse_degree}
+                layer = neighbour_sum(self.adjacency, layer, **scales, out=turns[step % 2])
+                before = None  # layers are kept as D^-1/2 A_hat^k X, which the next product takes as it is
+                inner += F.embedding(nodes, layer)
+            outer = neighbour_sum(self.adjacency, layer, source_scale=before, row_scale=self.scale, rows=nodes)
+        total = outer.add_(own).addcmul_(inner, self.degree[nodes].sqrt()[:, None])
+        return total.div_(num_layers + 1), own
+
+    def rows_backward(self, grad: Tensor, grad_own: Tensor, num_layers: int, nodes: Tensor) -> Tensor:
+        """See `Products`; Horner's rule, where what it starts from and adds in every step is zero but at the nodes."""
+        share = 1 / (num_layers + 1)
+        own = SparseRows.at(nodes, torch.add(grad_own, grad, alpha=share), self.adjacency.num_rows)
+        if num_layers == 0:
+            return own.dense()
+        total = scaled = own.with_values(grad * self.scale[nodes, None])
+        with self._buffers(2, grad.shape[1]) as turns:
+            for step in range(num_layers - 1):
+                scales = {"row_scale": self._inverse_degree}
+                total = neighbour_sum(self.adjacency, total, **scales, added=scaled, out=turns[step % 2])
+            return neighbour_sum(self.adjacency, total, row_scale=self.scale * share, added=own)
 
     @contextmanager
     def _buffers(self, count: int, width: int) -> Iterator[list[Tensor]]:
@@ -141,7 +234,7 @@ class BipartiteGraph:
             except IndexError:
                 buffer = None
             if buffer is None or buffer.shape[1] != width:
-                buffer = torch.empty(self.num_nodes, width, device=self.device)
+                buffer = self.scale.new_empty(len(self.scale), width)
             taken.append(buffer)
         yield taken
         self._spare.extend(taken[: max(0, _SPARE - len(self._spare))])
@@ -161,48 +254,15 @@ class _Symmetric(torch.autograd.Function):
 
 
 class _Rows(torch.autograd.Function):
-    """Rows of H and X at distinct nodes.
-
-    Forward keeps, of every layer, the batch's rows only, and of the last one computes no others. Backward is Horner's
-    rule for the transposed map, which is the same map; what it starts from and adds in every step, the gradient, is
-    zero outside the batch's rows.
-    """
+    """Rows of H and X at distinct nodes."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, graph: BipartiteGraph, num_layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.graph, ctx.num_layers = graph, num_layers
+    def forward(ctx: Any, x: Tensor, products: Products, num_layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.products, ctx.num_layers = products, num_layers
         ctx.save_for_backward(nodes)
-        own = F.embedding(nodes, x)
-        if num_layers == 0:
-            return own, own.clone()
-        if graph._matrix is not None:
-            return F.embedding(nodes, graph._mean_of_powers(x, num_layers)), own
-        layer, before, inner = x.contiguous(), graph.scale, torch.zeros_like(own)
-        with graph._buffers(2, x.shape[1]) as turns:
-            for step in range(num_layers - 1):
-                scales = {"source_scale": before, "row_scale": graph._inverse_degree}
-                layer = neighbour_sum(graph.adjacency, layer, **scales, out=turns[step % 2])
-                before = None  # layers are kept as D^-1/2 A_hat^k X, which the next product takes as it is
-                inner += F.embedding(nodes, layer)
-            outer = neighbour_sum(graph.adjacency, layer, source_scale=before, row_scale=graph.scale, rows=nodes)
-        total = outer.add_(own).addcmul_(inner, graph.degree[nodes].sqrt()[:, None])
-        return total.div_(num_layers + 1), own
+        return products.rows(x.contiguous(), num_layers, nodes)
 
     @staticmethod
     def backward(ctx: Any, grad_final: Tensor, grad_own: Tensor) -> tuple[Tensor, None, None, None]:
         (nodes,) = ctx.saved_tensors
-        graph, layers = ctx.graph, ctx.num_layers
-        share = 1 / (layers + 1)
-        if layers and graph._matrix is not None:
-            start = grad_final.new_zeros(graph.num_nodes, grad_final.shape[1]).index_copy_(0, nodes, grad_final * share)
-            return graph._horner(start, layers).index_add_(0, nodes, grad_own), None, None, None
-        own = SparseRows.at(nodes, torch.add(grad_own, grad_final, alpha=share), graph.num_nodes)
-        if layers == 0:
-            return own.dense(), None, None, None
-        total = scaled = own.with_values(grad_final * graph.scale[nodes, None])
-        with graph._buffers(2, grad_final.shape[1]) as turns:
-            for step in range(layers - 1):
-                scales = {"row_scale": graph._inverse_degree}
-                total = neighbour_sum(graph.adjacency, total, **scales, added=scaled, out=turns[step % 2])
-            result = neighbour_sum(graph.adjacency, total, row_scale=graph.scale * share, added=own)
-        return result, None, None, None
+        return ctx.products.rows_backward(grad_final, grad_own, ctx.num_layers, nodes), None, None, None

@@ -11,6 +11,8 @@ from gnnq_lib.errors import InputError
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
 from gnnq_lib.recommendation.lightgcn import Batch, LightGCN, bpr, check_teacher, initial_table, row_penalty
 
+PRODUCTS = pytest.mark.parametrize("products", ["fused", "matrix"])
+
 
 def dense(pairs: UserItems) -> torch.Tensor:
     """A_hat as a dense float64 matrix."""
@@ -22,27 +24,31 @@ def dense(pairs: UserItems) -> torch.Tensor:
     return scale[:, None] * matrix * scale
 
 
-def test_a_hat_by_hand(tiny):
-    hat = BipartiteGraph(tiny).normalised(torch.eye(8))
+@PRODUCTS
+def test_a_hat_by_hand(tiny, products):
+    hat = BipartiteGraph(tiny, products=products).normalised(torch.eye(8))
     assert torch.allclose(hat.double(), dense(tiny), atol=1e-7)
     assert hat[0, 4].item() == pytest.approx(1 / 2**0.5) and hat[0, 5].item() == pytest.approx(1 / 6**0.5)
     assert not hat[3].any() and not hat[7].any()
 
 
+@PRODUCTS
 @pytest.mark.parametrize("num_layers", [0, 1, 3])
-def test_mean_of_powers(tiny, num_layers):
+def test_mean_of_powers(tiny, num_layers, products):
+    graph = BipartiteGraph(tiny, products=products)
     x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
     hat, wanted = dense(tiny), x.double()
     for layer in range(1, num_layers + 1):
         wanted = wanted + torch.linalg.matrix_power(hat, layer) @ x.double()
-    found = BipartiteGraph(tiny).mean_of_powers(x, num_layers)
+    found = graph.mean_of_powers(x, num_layers)
     assert torch.allclose(found.double(), wanted / (num_layers + 1), atol=1e-6)
-    layers = BipartiteGraph(tiny).powers(x, num_layers)
+    layers = graph.powers(x, num_layers)
     assert len(layers) == num_layers + 1 and torch.allclose(sum(layers) / len(layers), found, atol=1e-6)
 
 
-def test_gradients_are_the_transposed_products(tiny):
-    graph = BipartiteGraph(tiny)
+@PRODUCTS
+def test_gradients_are_the_transposed_products(tiny, products):
+    graph = BipartiteGraph(tiny, products=products)
     x = torch.randn(8, 2, requires_grad=True)
     weight = torch.randn(8, 2)
     (graph.mean_of_powers(x, 2) * weight).sum().backward()
@@ -127,9 +133,10 @@ def test_teachers_that_do_not_fit(graph):
             check_teacher(table, graph, 4 if "110, 4" in fault else None)
 
 
+@PRODUCTS
 @pytest.mark.parametrize("num_layers", [0, 1, 2, 3])
-def test_rows_equal_the_plain_way(tiny, num_layers):
-    graph = BipartiteGraph(tiny)
+def test_rows_equal_the_plain_way(tiny, num_layers, products):
+    graph = BipartiteGraph(tiny, products=products)
     x = torch.randn(8, 5, generator=torch.Generator().manual_seed(1), requires_grad=True)
     nodes = torch.tensor([0, 3, 5, 7])  # 3 and 7 are isolated
     weight = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(2))
@@ -142,12 +149,18 @@ def test_rows_equal_the_plain_way(tiny, num_layers):
     assert torch.allclose(found, x.grad, atol=1e-6)
 
 
-def test_results_outlive_the_next_calls(tiny):
+def test_products_of_another_name(tiny):
+    with pytest.raises(InputError, match="products='dense' given; fused and matrix are accepted"):
+        BipartiteGraph(tiny, products="dense")
+
+
+@PRODUCTS
+def test_results_outlive_the_next_calls(tiny, products):
     """Tables that a graph keeps for its next call are none that it has given away; widths may change."""
-    graph = BipartiteGraph(tiny)
+    graph = BipartiteGraph(tiny, products=products)
     tables = [torch.randn(8, width, generator=torch.Generator().manual_seed(width)) for width in (5, 5, 2, 5, 3)]
     found = [graph.mean_of_powers(x, 3) for x in tables]
     rows = [graph.rows(x, 3, torch.tensor([0, 5]))[0] for x in tables]
     for x, whole, some in zip(tables, found, rows):
-        wanted = BipartiteGraph(tiny).mean_of_powers(x, 3)
+        wanted = BipartiteGraph(tiny, products=products).mean_of_powers(x, 3)
         assert torch.equal(whole, wanted) and torch.allclose(some, wanted[[0, 5]], atol=1e-6)
