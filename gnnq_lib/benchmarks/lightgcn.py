@@ -9,12 +9,13 @@ call of the same that is not timed: a training repeats its step.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from gnnq_lib.benchmarks.kernels import describe_machine
 from gnnq_lib.benchmarks.timing import interleaved_medians
 from gnnq_lib.datasets.interactions import UserItems
 from gnnq_lib.datasets.interactions_registry import load_interactions
@@ -81,16 +82,15 @@ def run(bench: LightgcnBench = LightgcnBench()) -> list[dict]:
     graph = BipartiteGraph(pairs)
     sampler = TripletSampler(pairs, bench.batch_size, seed=0)
     batches = itertools.cycle(list(itertools.islice(sampler.epoch(0), 8)))
+    drawn = _batches(sampler)
     table = initial_table(graph, bench.dim, seed=0)
-    generator = torch.Generator().manual_seed(0)
-    users = next(batches)[0]
 
     calls: dict[str, Callable[[], object]] = {
         "sparse products alone": lambda: [graph.neighbour_sum(table) for _ in range(2 * bench.num_layers)],
         "sparse products alone, PyTorch's bags": lambda: [
             torch_neighbour_sum(graph.adjacency, table) for _ in range(2 * bench.num_layers)
         ],
-        "sampling": lambda: sampler.negatives(users, generator),
+        "sampling": lambda: next(drawn),
         "LightGCN step": _step(LightGCN(graph, bench.dim, bench.num_layers), sampler),
     }
     for method in bench.methods:
@@ -99,7 +99,8 @@ def run(bench: LightgcnBench = LightgcnBench()) -> list[dict]:
         calls["PyG LightGCN step, edge index"] = _pyg_step(pairs, bench, batches, sparse=False)
         calls["PyG LightGCN step, sparse CSR"] = _pyg_step(pairs, bench, batches, sparse=True)
     medians = interleaved_medians(calls, bench.rounds, warm=True)
-    return [_row(bench, name, medians) for name in calls]
+    machine = describe_machine()
+    return [{**_row(bench, name, medians), **machine} for name in calls]
 
 
 def _row(bench: LightgcnBench, name: str, medians: dict[str, float]) -> dict:
@@ -131,16 +132,21 @@ def _model(method: str, graph: BipartiteGraph, table: Tensor, num_layers: int) -
 def _step(model: Recommender, sampler: TripletSampler) -> Callable[[], None]:
     """A whole step as training does it, drawing of the batch included."""
     optimizer = torch.optim.Adam(model.parameter_groups(1e-3), fused=True)
-    stream = itertools.chain.from_iterable(sampler.epoch(number) for number in itertools.count())
+    batches = _batches(sampler)
     model.train()
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        model.loss(*next(stream), 1e-4).backward()
+        model.loss(*next(batches), 1e-4).backward()
         optimizer.step()
         model.after_step()
 
     return step
+
+
+def _batches(sampler: TripletSampler) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Batches of one epoch after the other, drawn when asked for."""
+    return itertools.chain.from_iterable(sampler.epoch(number) for number in itertools.count())
 
 
 def _pyg_step(pairs: UserItems, bench: LightgcnBench, batches: object, sparse: bool) -> Callable[[], None]:

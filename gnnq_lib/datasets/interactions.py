@@ -179,8 +179,9 @@ def split_interactions(
         data: train and test.
         protocol: "lightgcn": from every user's training items, share of them (rounded down), at least one where the
             user has at least two; the whole test set is scored, as in published tables. "gnaq": from every user's n
-            test items, max(1, ceil(n / 3)); the rest of them is scored (GNAQ fact sheet, section 2). The numbers of
-            the two protocols can't be compared.
+            test items, max(1, ceil(n / 3)); the rest of them is scored (GNAQ fact sheet, section 2); unlike in the
+            release, the validation items are then masked in the ranking. The numbers of the two protocols can't be
+            compared.
         seed: of the split.
         share: of a user's training items, protocol "lightgcn" only.
 

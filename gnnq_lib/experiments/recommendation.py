@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,7 @@ from gnnq_lib.recommendation.bipartite import BipartiteGraph
 from gnnq_lib.recommendation.gnaq import Gnaq, GnaqAsReleased, GnaqOptions, LowBitRecommender
 from gnnq_lib.recommendation.levels import PLACEMENTS
 from gnnq_lib.recommendation.lightgcn import LightGCN, Recommender, initial_table
+from gnnq_lib.recommendation.packed import StoredTable, fingerprint
 from gnnq_lib.recommendation.training import TrainHistory, TrainOptions, evaluate, train
 
 METHODS = (
@@ -100,7 +101,8 @@ class Config(ExperimentConfig):
             order_weight count as 0.
         update_every, tanh, linear_head: GNAQ, both forms. None for tanh and linear_head: the recipe's or no; as
             released: yes.
-        level_bits: 32, or 16: levels rounded to 16 bits after training.
+        level_bits: 32, or 16: levels, as they are stored, rounded to 16 bits after training; GNAQ, LSQ, N2UQ and
+            post-training.
         distillation: bigear's; None takes the recipe's value.
 
     Example:
@@ -158,11 +160,13 @@ class TrainedRecommender:
 
     Attributes:
         config: resolved.
-        model: with the best validation epoch's parameters.
+        model: with the best validation epoch's parameters; a `StoredTable` where levels are rounded to 16 bits.
         split: the data it was trained and chosen on.
         history: of its training; of the teacher's for post-training.
         seconds: of its own training, evaluations included; the teacher's not.
         teacher_seconds: of the teacher's training, whenever that was.
+        last: test metrics of the state after the last epoch, low-bit methods that are trained only. Where training
+            only did harm, the model is the one before it, and this says what became of it.
     """
 
     config: Config
@@ -171,6 +175,7 @@ class TrainedRecommender:
     history: TrainHistory
     seconds: float
     teacher_seconds: float = 0.0
+    last: dict[str, float] = field(default_factory=dict)
 
 
 def resolve(config: Config) -> Config:
@@ -204,19 +209,19 @@ def teacher_config(config: Config) -> Config:
 
 
 def load_split(dataset: str, protocol: Protocol = "lightgcn", split_seed: int = 0, share: float = 0.1) -> RatingSplit:
-    """The split of a config, kept in memory for the next run of this process.
+    """The split of a config, kept in memory for the next run of this process unless it comes from a folder.
 
     Example:
         >>> load_split("power-law").train.num_users
         400
     """
-    return _load_split(dataset, protocol, split_seed, share)
+    if dataset in INTERACTION_SETS:
+        return _load_split(dataset, protocol, split_seed, share)
+    return _load_split.__wrapped__(dataset, protocol, split_seed, share)  # a folder's content can change
 
 
 @lru_cache(maxsize=2)
 def _load_split(dataset: str, protocol: Protocol, split_seed: int, share: float) -> RatingSplit:
-    if dataset not in INTERACTION_SETS and not Path(dataset).is_dir():
-        load_interactions(dataset)  # raises, naming what is accepted
     return split_interactions(load_interactions(dataset, seed=split_seed), protocol, split_seed, share)
 
 
@@ -226,7 +231,8 @@ def train_recommender(
     """Train one recommender as its config says; with a store, write its measurements there.
 
     Full-precision runs from a random start are kept in the cache folder (`recommendation/`, by their settings, without
-    the experiment's name), since many runs start from the same teacher; they write checkpoints there and resume.
+    the experiment's name), since many runs start from the same teacher. All training writes checkpoints there and
+    resumes.
 
     Args:
         config: resolved or not.
@@ -247,6 +253,10 @@ def train_recommender(
     split = load_split(config.dataset, config.protocol, config.split_seed, config.share)
     if config.refit and not is_teacher(config):
         raise InputError("refit is for method='fp32' with start='random'; leave it out or change these")
+    if config.level_bits == 16 and config.method in ("fp32", "bigear"):
+        raise InputError(f"level_bits=16 is for methods with levels, which {config.method} has not; leave it out")
+    if not len(split.test):
+        raise InputError(f"{config.dataset} has no test interaction to score with; give at least one")
     trained = _full_precision(config, split, say) if is_teacher(config) else _low_bit(config, split, say)
     if store is not None:
         store.append(config, measurements(trained), time.perf_counter() - began)
@@ -276,6 +286,7 @@ def measurements(trained: TrainedRecommender) -> list[Measurement]:
     if not config.refit:
         found = evaluate(trained.model, split, "val", ks)
         rows += [Measurement(f"val_{name}", value, "", **common) for name, value in found.items()]
+    rows += [Measurement(f"last_{name}", value, "", **common) for name, value in trained.last.items()]
     history = trained.history
     return [
         *rows,
@@ -339,11 +350,41 @@ def _low_bit(config: Config, split: RatingSplit, say: Callable[[str], object] | 
         start = initial_table(graph, config.dim, config.seed)
     began = time.perf_counter()
     model = build_model(config, graph, start, say)
-    history = TrainHistory() if config.method in UNTRAINED else train(model, split, _options(config), say=say)
+    history, last = TrainHistory(), {}
     seconds = time.perf_counter() - began
+    if config.method not in UNTRAINED:
+        history, last = _train_low_bit(config, split, model, say)
+        seconds += history.train_seconds + history.eval_seconds
     if config.level_bits == 16:
-        _round_levels(model)
-    return TrainedRecommender(config, model, split, history, seconds, teacher.seconds if teacher else 0.0)
+        model = StoredTable(graph, model.low_bit_table().with_half_levels(), model.item_bias(), model.num_layers)
+    return TrainedRecommender(config, model, split, history, seconds, teacher.seconds if teacher else 0.0, last)
+
+
+def _train_low_bit(
+    config: Config, split: RatingSplit, model: Recommender, say: Callable[[str], object] | None
+) -> tuple[TrainHistory, dict[str, float]]:
+    """Train from a checkpoint or anew; the history, and test metrics of the state after the last epoch."""
+    last: dict[str, float] = {}
+    ks = [k for k in KS if k <= split.data.num_items]
+    checkpoint = checkpoint_file(config, split)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(checkpoint.with_suffix(".lock")):
+        history = train(
+            model,
+            split,
+            _options(config),
+            checkpoint,
+            say,
+            final=lambda model: last.update(evaluate(model, split, "test", ks)),
+        )
+        checkpoint.unlink()
+    return history, last
+
+
+def checkpoint_file(config: Config, split: RatingSplit) -> Path:
+    """Where a low-bit training keeps its state until it is done: named by all settings and the interactions."""
+    facts = config.model_dump_json(exclude={"experiment"}) + fingerprint(split.train, split.val)
+    return cache_dir() / "recommendation" / f"training-{sha256_bytes(facts.encode())[:12]}.pt"
 
 
 def _full_precision(
@@ -396,13 +437,6 @@ def _options(config: Config) -> TrainOptions:
     names = ("epochs", "batch_size", "lr", "l2", "schedule", "eval_every", "patience", "seed")
     clip = 3.0 if config.method == "gnaq_as_released" else 0.0
     return TrainOptions(**{name: getattr(config, name) for name in names}, clip=clip)
-
-
-def _round_levels(model: Recommender) -> None:
-    """Round stored levels to 16 bits, in place."""
-    with torch.no_grad():
-        if isinstance(model, Gnaq | GnaqAsReleased | PostTraining):
-            model.levels.copy_(model.levels.half().float())
 
 
 def _keep(file: Path, model: LightGCN, history: TrainHistory, seconds: float, source: str) -> None:

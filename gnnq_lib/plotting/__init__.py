@@ -15,9 +15,7 @@ from gnnq_lib.plotting.quantization import (
     staircase,
 )
 from gnnq_lib.plotting.recommendation import (
-    ablation_changes,
     curves_side_by_side,
-    difference_bars,
     node_levels,
     popularity_curve,
     quality_by_bytes,
@@ -42,7 +40,6 @@ __all__ = [
     "LOOKS",
     "PALETTE",
     "Look",
-    "ablation_changes",
     "accuracy_by_bits",
     "accuracy_by_bits_per_value",
     "accuracy_by_depth",
@@ -55,7 +52,6 @@ __all__ = [
     "curves_side_by_side",
     "degree_distribution",
     "depth_of_all_models",
-    "difference_bars",
     "draw_figures",
     "energy_over_layers",
     "error_by_degree",

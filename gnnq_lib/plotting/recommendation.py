@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from gnnq_lib.experiments.config import NOT_IN_KEY
+from gnnq_lib.experiments.config import NOT_IN_KEY, make_config
 from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.naming import dataset_title
 from gnnq_lib.paths import project_root, results_dir
@@ -160,70 +160,49 @@ def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10")
     return drawing
 
 
-def difference_bars(differences: Mapping[str, float], finding: str, label: str) -> Figure:
-    """One horizontal bar per change, first on top.
-
-    Example:
-        >>> difference_bars({"no tanh": -1.0, "midpoints": 0.2}, "x", "%").axes[0].get_xlabel()
-        '%'
-    """
-    drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 1.2 + 0.32 * len(differences)))
-    names, values = list(differences), list(differences.values())
-    axes.barh(names, values, color=[BLUE if value >= 0 else VERMILION for value in values])
-    axes.axvline(0, color="black", linewidth=1)
-    axes.invert_yaxis()
-    axes.set_xlabel(label)
-    set_finding(drawing, finding)
-    return drawing
-
-
 def stored_methods(table: str) -> pd.DataFrame:
-    """Test metrics of a stored recommendation table: a line per data set, method, bits and setting; seeds averaged.
+    """Test metrics of a stored recommendation table: a line per data set, method, bits, D, head and setting.
+
+    Seeds are averaged. `last_recall@10` and the like, where they were measured, are those after the last epoch; the
+    others are those of the epoch that validation chose.
 
     Args:
         table: name of a results store such as "rec_quick".
 
     Returns:
-        Columns dataset, method, bits, setting (what tells lines of one method apart), bytes, seconds_per_epoch,
-        train_seconds, and mean, std and n of recall@10, ndcg@10, recall@20, ndcg@20 (`recall@10`, `recall@10_std`).
-        Empty if the table was not measured.
+        Columns dataset, method, bits, dim, linear_head (True or False), setting (what else tells lines of one method
+        apart on one data set), bytes, seconds_per_epoch, train_seconds, mean and standard deviation of recall@10,
+        ndcg@10, recall@20, ndcg@20 (`recall@10`, `recall@10_std`), n (seeds), best_epoch (text, one number per seed),
+        untrained (whether training kept the state before its first epoch in every run; False where nothing is
+        trained) and device ("cpu", "cuda" or both). Empty if the table was not measured.
     """
     rows, configs = _stored(table)
     if rows.empty:
         return pd.DataFrame()
-    settings = _differing(configs)
-    rows = rows.assign(setting=rows.config_key.map(settings).fillna(""))
-    keys = ["dataset", "method", "bits", "setting"]
-    values = rows.pivot_table(index=keys, columns="metric", values="value", aggfunc="mean", sort=False)
-    spread = rows.pivot_table(index=keys, columns="metric", values="value", aggfunc="std", sort=False, dropna=False)
+    rows = rows[rows.config_key.isin(set(configs))]
+    settings = _differing({key: configs[key] for key in rows.config_key.unique()})
+    rows = rows.assign(
+        dim=[configs[key].get("dim") for key in rows.config_key],
+        linear_head=[_has_head(configs[key]) for key in rows.config_key],
+        setting=rows.config_key.map(settings),
+        trained_on=[configs[key].get("device") for key in rows.config_key],
+    )
+    keys = ["dataset", "method", "bits", "dim", "linear_head", "setting"]
+    groups = rows.groupby([*keys, "metric"], sort=False).value
+    values, spread = groups.mean().unstack(sort=False), groups.std().unstack(sort=False)
     metrics = [name for name in values if "@" in name and not name.startswith("val_")]
     kept = [name for name in ("model_bytes", "seconds_per_epoch", "train_seconds") if name in values]
     result = values[[*metrics, *kept]].rename(columns={"model_bytes": "bytes"})
     for name in metrics:
-        result[f"{name}_std"] = spread[name].reindex(result.index) if name in spread else np.nan
-    result["n"] = rows.groupby(keys, sort=False).config_key.nunique().reindex(result.index)
+        result[f"{name}_std"] = spread[name]
+    result.columns.name = None
+    result["n"] = rows.groupby(keys, sort=False).config_key.nunique()
+    of_runs = rows.pivot_table(index=[*keys, "seed"], columns="metric", values="value", sort=False)
+    of_runs = of_runs.reindex(columns=["best_epoch", "epochs"]).groupby(level=keys, sort=False)
+    result["best_epoch"] = of_runs.best_epoch.agg(lambda v: ", ".join(f"{e:.0f}" for e in v.dropna()))
+    result["untrained"] = (of_runs.best_epoch.max() == 0) & ~(of_runs.epochs.max() == 0)
+    result["device"] = rows.groupby(keys, sort=False).trained_on.agg(lambda v: ", ".join(sorted(set(v.dropna()))))
     return result.reset_index()
-
-
-def ablation_changes(table: pd.DataFrame, metric: str = "ndcg@10") -> dict[str, float]:
-    """Change of a metric against 2-bit GNAQ's default, in percent, per other 2-bit form of GNAQ in the table.
-
-    Args:
-        table: lines of one data set, as `stored_methods` gives them.
-        metric: column.
-
-    Example:
-        >>> lines = {"method": ["gnaq", "gnaq"], "bits": [2, 2], "setting": ["", "tanh=True"], "ndcg@10": [0.2, 0.19]}
-        >>> {name: round(change, 6) for name, change in ablation_changes(pd.DataFrame(lines)).items()}
-        {'tanh=True': -5.0}
-    """
-    forms = table[(table.bits == 2) & table.method.isin(["gnaq", "gnaq_as_released"])]
-    usual = (forms.method == "gnaq") & (forms.setting == "")
-    if not usual.any():
-        return {}
-    default, others = forms[usual][metric].iloc[0], forms[~usual]
-    names = [s if m == "gnaq" else f"as released, {s}".rstrip(", ") for m, s in zip(others.method, others.setting)]
-    return {name: float(100 * (value / default - 1)) for name, value in zip(names, others[metric])}
 
 
 @figure("recommendation_by_bytes", tables=("rec_methods",))
@@ -235,7 +214,7 @@ def recommendation_by_bytes(results: pd.DataFrame) -> Figure | None:
     if table is None or not (table.bits == 32).any():
         return None
     here = table[table.dataset == table.dataset.iloc[0]]
-    here = here[~((here.method == "gnaq_as_released") & (here.setting == ""))]
+    here = here[~((here.method == "gnaq_as_released") & ~here.linear_head)]
     here = here.rename(columns={"ndcg@10": "mean", "ndcg@10_std": "std"})
     full = here[here.bits == 32]["mean"].max()
     low = here[here.bits == 2].sort_values("mean").iloc[-1]
@@ -390,7 +369,7 @@ def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
     panels[0][0].invert_yaxis()
     hatched = "\nhatched: training only did harm; the table before it" if table.untrained.any() else ""
     drawing.supxlabel("change of NDCG@10 against the plain form (%)" + hatched, fontsize=10)
-    first = table[table.dataset == datasets[0]].set_index("part")["mean"]
+    first = table[(table.dataset == datasets[0]) & ~table.untrained].set_index("part")["mean"]
     first = first[[not part.startswith("as released") for part in first.index]]
     where = dataset_title(datasets[0])
     finding = f"GNAQ as released beside its plain form on {where}"
@@ -439,20 +418,39 @@ def _line(name: str, index: int) -> dict:
     return {**style, "markersize": 4}
 
 
+def _has_head(config: Mapping[str, object]) -> bool:
+    """Whether a run has the linear head; where nothing was said, only GNAQ as released has."""
+    head = config.get("linear_head")
+    return config["method"] == "gnaq_as_released" if head is None else bool(head)
+
+
+_OWN_COLUMNS = ("dataset", "seed", "dim", "linear_head", *NOT_IN_KEY)  # never in the words of `_differing`
+
+
 def _differing(configs: Mapping[str, dict]) -> dict[str, str]:
-    """In words, what tells configs of the same method and bits apart, apart from data set, seed and device."""
+    """In words, what tells configs of the same data set, method and bits apart, besides `_OWN_COLUMNS`."""
     # As text from the start: pandas would take None for a missing value and leave it out of comparisons.
     texts = {key: {name: str(value) for name, value in config.items()} for key, config in configs.items()}
     frame = pd.DataFrame.from_dict(texts, orient="index")
     found = {}
-    for _, group in frame.groupby(["method", "bits"], sort=False):
-        varying = [c for c in group if c not in ("dataset", "seed", *NOT_IN_KEY) and _varies(group, c)]
-        usual = {c: group[c].mode().iloc[0] for c in varying}
+    for _, group in frame.groupby(["dataset", "method", "bits"], sort=False):
+        varying = [name for name in group if name not in _OWN_COLUMNS and group[name].nunique() > 1]
+        usual = {name: _usual(group[name], configs[group.index[0]]) for name in varying}
         for key, row in group.iterrows():
-            found[key] = ", ".join(f"{c}={row[c]}" for c in varying if row[c] != usual[c])
+            found[key] = ", ".join(f"{name}={row[name]}" for name in varying if row[name] != usual[name])
     return found
 
 
-def _varies(group: pd.DataFrame, column: str) -> bool:
-    """Whether a setting differs within some data set."""
-    return bool((group.groupby("dataset")[column].nunique() > 1).any())
+def _usual(values: pd.Series, config: Mapping[str, object]) -> str:
+    """The most common value of a setting; of several, what a run has where nothing is said, else the first stored."""
+    counts = values.value_counts(sort=False)
+    common = list(counts.index[counts == counts.max()])
+    if len(common) == 1:
+        return common[0]
+    from gnnq_lib.experiments.recommendation import Config, resolve  # loads the training code, seldom needed here
+
+    plain = make_config(
+        Config, {"experiment": "plain", **{name: config[name] for name in ("dataset", "method", "bits")}}
+    )
+    defaults = [str(getattr(kind, str(values.name), None)) for kind in (plain, resolve(plain))]
+    return next((value for value in defaults if value in common), common[0])

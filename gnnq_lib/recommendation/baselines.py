@@ -9,7 +9,6 @@ from gnnq_lib.quantizers.baselines import LearnedStep
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
 from gnnq_lib.recommendation.gnaq import LowBitRecommender
 from gnnq_lib.recommendation.levels import LevelTable, Placement, check_table_bits, fitted_levels, nearest_codes
-from gnnq_lib.recommendation.lightgcn import check_teacher
 
 # Step of the uniform quantizer with the least squared error for a normal distribution, in standard deviations
 # (J. Max, Quantizing for minimum distortion, 1960, table II), by bits.
@@ -44,7 +43,7 @@ class PostTraining(LowBitRecommender):
         num_layers: int = 3,
     ) -> None:
         super().__init__(graph, num_layers)
-        start = check_teacher(start, graph)
+        start = self.checked_start(start)
         levels = fitted_levels(start, bits, placement, per_node)
         self.register_buffer("levels", levels)
         self.register_buffer("codes", nearest_codes(start, levels))
@@ -70,7 +69,7 @@ class LsqTable(LowBitRecommender):
 
     def __init__(self, graph: BipartiteGraph, start: Tensor, bits: int = 2, num_layers: int = 3) -> None:
         super().__init__(graph, num_layers)
-        self.latent = nn.Parameter(check_teacher(start, graph).clone())
+        self.latent = nn.Parameter(self.checked_start(start).clone())
         self.quantizer = LearnedStep(check_table_bits(bits)).to(graph.device)
         self.quantizer(self.latent.detach())  # sets the first step
 
@@ -103,7 +102,7 @@ class N2uqTable(LowBitRecommender):
 
     def __init__(self, graph: BipartiteGraph, start: Tensor, bits: int = 2, num_layers: int = 3) -> None:
         super().__init__(graph, num_layers)
-        start = check_teacher(start, graph)
+        start = self.checked_start(start)
         self.latent = nn.Parameter(start.clone())
         self.segments = 2 ** check_table_bits(bits) - 1
         step = (NORMAL_STEPS[bits] * start.std(correction=0)).clamp(min=1e-8)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
-from gnnq_lib.recommendation.lightgcn import Batch, Recommender, bpr, check_teacher, row_penalty
+from gnnq_lib.recommendation.lightgcn import Batch, Recommender, bpr, row_penalty
 from gnnq_lib.recommendation.ranking import check_k, top_items
 
 
@@ -53,10 +53,10 @@ class Bigear(Recommender):
         users_per_step: int = 256,
     ) -> None:
         super().__init__(graph, num_layers)
-        start = check_teacher(start, graph)
+        start = self.checked_start(start)
         if not (math.isfinite(distillation) and distillation >= 0):
             raise InputError(f"distillation={distillation} given; a number from 0 is accepted")
-        self.distillation, self.users_per_step = distillation, users_per_step
+        self.distillation, self.top, self.users_per_step = distillation, top, users_per_step
         self.latent = nn.Parameter(start.clone())
         self.weights = [(layer + 1) / (num_layers + 1) for layer in range(num_layers + 1)]
         wanted = teacher_ranking(graph, start, num_layers, min(top, graph.num_items)) if distillation else None
@@ -65,6 +65,11 @@ class Bigear(Recommender):
     def table(self) -> Tensor:
         """V^0, the latent table."""
         return self.latent
+
+    def settings(self) -> dict[str, object]:
+        """See `Recommender.settings`."""
+        own = {name: getattr(self, name) for name in ("distillation", "top", "users_per_step")}
+        return super().settings() | own
 
     def layers(self) -> list[Tensor]:
         """w_l Q^l for l = 0 ... L, (|V|, D) each."""

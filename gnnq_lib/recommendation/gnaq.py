@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -44,7 +44,7 @@ from gnnq_lib.recommendation.levels import (
     range_levels,
     sums_per_code,
 )
-from gnnq_lib.recommendation.lightgcn import Batch, Recommender, bpr, check_teacher, row_penalty, score_differences
+from gnnq_lib.recommendation.lightgcn import Batch, Recommender, bpr, row_penalty, score_differences
 
 GRADIENTS = ("graph", "straight_through", "levels")
 
@@ -151,7 +151,7 @@ class Gnaq(LowBitRecommender):
         say: Callable[[str], object] | None = None,
     ) -> None:
         super().__init__(graph, num_layers)
-        start = check_teacher(start, graph)
+        start = self.checked_start(start)
         self.options = options
         levels = fitted_levels(start, options.bits, options.placement, per_node=options.node_aware)
         self.latent = nn.Parameter(start.clone(), requires_grad=options.gradient != "levels")
@@ -162,7 +162,7 @@ class Gnaq(LowBitRecommender):
         )  # int64: gathered in every step
         target = graph.mean_of_powers(start, num_layers) if options.anchor or options.order_weight else None
         self.register_buffer("target", target, persistent=False)
-        self._steps = 0
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # stays on the CPU: read in every step
         if options.refine_steps:
             refine(self, start, say)
 
@@ -182,6 +182,10 @@ class Gnaq(LowBitRecommender):
     def item_bias(self) -> Tensor | None:
         """The linear head's number per item, if there is a head."""
         return self.bias
+
+    def settings(self) -> dict[str, object]:
+        """See `Recommender.settings`."""
+        return super().settings() | asdict(self.options)
 
     def loss(self, users: Tensor, positives: Tensor, negatives: Tensor, l2: float) -> Tensor:
         """BPR with the L2 penalty on X, plus the distances from the teacher that the options ask for."""
@@ -210,8 +214,8 @@ class Gnaq(LowBitRecommender):
     @torch.no_grad()
     def after_step(self) -> None:
         """Every `update_every` steps, put each node's levels in order and renew the codes."""
-        self._steps += 1
-        if self.options.gradient != "levels" and self._steps % self.options.update_every == 0:
+        self.steps += 1
+        if self.options.gradient != "levels" and self.steps % self.options.update_every == 0:
             self.levels.copy_(self.levels.sort(dim=1).values)
             self.codes.copy_(nearest_codes(self.latent, self.levels))
 
@@ -226,6 +230,8 @@ def refine(model: Gnaq, teacher: Tensor, say: Callable[[str], object] | None = N
     level nearest to x - G / curvature, where its own part of the error would vanish if the others stayed; a share,
     because neighbours that all correct the same error overshoot; after a step that did, the share is halved. Every
     tenth step the levels move against their own gradient instead. Interactions are not looked at besides the graph.
+    With tanh, x is tanh of a level while the levels compared are those before it: an approximation, near for the small
+    values that tables have (the other form did not lower the error in a trial on generated data).
 
     Args:
         model: changed in place: codes, levels, and the latent table (moved into the intervals of its codes).
@@ -309,6 +315,7 @@ def _put_latent(model: Gnaq) -> None:
     codes = model.codes.long()
     low, high = edges.gather(1, codes), edges.gather(1, codes + 1)
     margin = 0.05 * (model.levels[:, -1:] - model.levels[:, :1]) / (model.levels.shape[1] - 1)
+    margin = torch.minimum(margin, (high - low) / 2)  # an interval may be narrower than two margins
     model.latent.copy_(torch.minimum(torch.maximum(model.latent, low + margin), high - margin))
 
 
@@ -419,7 +426,7 @@ class GnaqAsReleased(LowBitRecommender):
         seed: int = 0,
     ) -> None:
         super().__init__(graph, num_layers)
-        start = check_teacher(start, graph)
+        start = self.checked_start(start)
         if update_every < 0:
             raise InputError(f"update_every={update_every} given; a whole number from 0 is accepted")
         self.bits, self.tanh, self.update_every = bits, tanh, update_every
@@ -427,7 +434,8 @@ class GnaqAsReleased(LowBitRecommender):
         self.register_buffer("codes", range_codes(start, bits).long())
         head = torch.randn(graph.num_items, generator=torch.Generator().manual_seed(seed)).to(graph.device)
         self.bias = nn.Parameter(head) if linear_head else None
-        self._steps, self._final = 0, None
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # stays on the CPU: read in every step
+        self._final: Tensor | None = None
 
     def table(self) -> Tensor:
         """X: tanh of the levels at the codes."""
@@ -445,6 +453,11 @@ class GnaqAsReleased(LowBitRecommender):
         """The linear head's number per item, if there is a head."""
         return self.bias
 
+    def settings(self) -> dict[str, object]:
+        """See `Recommender.settings`."""
+        own = {name: getattr(self, name) for name in ("bits", "tanh", "update_every")}
+        return super().settings() | own
+
     def loss(self, users: Tensor, positives: Tensor, negatives: Tensor, l2: float) -> Tensor:
         """BPR with the linear head; keeps H for the codes."""
         batch = Batch.of(users, positives, negatives, self.graph.num_users)
@@ -457,6 +470,6 @@ class GnaqAsReleased(LowBitRecommender):
     @torch.no_grad()
     def after_step(self) -> None:
         """Take the codes from the H of the forward pass just used."""
-        self._steps += 1
-        if self.update_every and self._steps % self.update_every == 0:
+        self.steps += 1
+        if self.update_every and self.steps % self.update_every == 0:
             self.codes.copy_(range_codes(self._final, self.bits))

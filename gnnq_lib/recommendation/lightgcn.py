@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gnnq_lib.errors import InputError
+from gnnq_lib.files import sha256_bytes
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
 
 LARGEST_DIM = 4096
@@ -35,6 +36,7 @@ class Recommender(nn.Module):
         if isinstance(num_layers, bool) or not isinstance(num_layers, int) or not 0 <= num_layers <= 16:
             raise InputError(f"num_layers={num_layers!r} given; whole numbers from 0 to 16 are accepted")
         self.graph, self.num_layers = graph, num_layers
+        self._start: str | None = None
 
     def table(self) -> Tensor:
         """X, float32 (|V|, D), users first."""
@@ -61,6 +63,16 @@ class Recommender(nn.Module):
         batch = Batch.of(users, positives, negatives, self.graph.num_users)
         final, own = self.graph.rows(self.table(), self.num_layers, batch.nodes)
         return bpr(final, batch) + row_penalty(own, batch, l2)
+
+    def settings(self) -> dict[str, object]:
+        """What shapes training besides the data and the parameters' shapes; part of a checkpoint's fingerprint."""
+        return {"model": type(self).__name__, "num_layers": self.num_layers, "start": self._start}
+
+    def checked_start(self, table: Tensor, dim: int | None = None) -> Tensor:
+        """The table that training starts from, by `check_teacher`; `settings` knows it from then on."""
+        table = check_teacher(table, self.graph, dim)
+        self._start = sha256_bytes(table.cpu().contiguous().numpy().tobytes())
+        return table
 
     def parameter_groups(self, lr: float) -> list[dict]:
         """Groups for the optimizer; one, with `lr`, unless a subclass says otherwise."""
@@ -192,7 +204,7 @@ class LightGCN(Recommender):
         self, graph: BipartiteGraph, dim: int = 64, num_layers: int = 3, seed: int = 0, table: Tensor | None = None
     ) -> None:
         super().__init__(graph, num_layers)
-        table = initial_table(graph, dim, seed) if table is None else check_teacher(table, graph, dim)
+        table = initial_table(graph, dim, seed) if table is None else self.checked_start(table, dim)
         self.embedding = nn.Parameter(table.clone())
 
     def table(self) -> Tensor:

@@ -5,7 +5,8 @@ at two bits and w = 32, that is 8.0, 10.67, 12.8 times at D = 64, 128, 256 (GNAQ
 bits are stored as two and one, so they take three.
 
 Levels of a node are free numbers, so its values are no affine function of the codes, and the integer kernels (one scale
-and zero point per node) do not apply: the table is looked up once after loading and propagated in FP32. The same
+and zero point per node) do not apply. LSQ's and N2UQ's evenly spaced levels would fit them, but are served the same
+way, so that all methods compare: the table is looked up once after loading and propagated in FP32. The same
 additions in the same order as in training give the same scores.
 """
 

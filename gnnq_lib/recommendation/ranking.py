@@ -58,7 +58,7 @@ def evaluate_ranking(
         user_table: (num_users, D). item_table: (num_items, D).
         target: what is to be found.
         masked: what is left out of the ranking (training; at test also validation).
-        ks: lengths of the lists, each 1 to num_items.
+        ks: lengths of the lists, each 1 to num_items; with none, nothing is computed.
 
     Returns:
         "recall@10", "ndcg@10", "precision@10", ... as fractions.
@@ -79,6 +79,8 @@ def evaluate_ranking(
     users = torch.as_tensor(np.flatnonzero(target.counts), device=user_table.device)
     if not users.numel():
         raise InputError("there is no target interaction to score; give a test (or validation) part that has some")
+    if not ks:
+        return {}
     ranked = top_items(user_table, item_table, masked, users, max(ks))
     keys = torch.as_tensor(target.keys, device=ranked.device)
     wanted = users[:, None] * target.num_items + ranked

@@ -25,7 +25,7 @@ from gnnq_lib.recommendation.sampling import TripletSampler
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def train(
     checkpoint: Path | str | None = None,
     say: Callable[[str], object] | None = None,
     probe: Callable[[int, Recommender], object] | None = None,
+    final: Callable[[Recommender], object] | None = None,
 ) -> TrainHistory:
     """Train; afterwards the model has the parameters of the epoch with the best validation NDCG.
 
@@ -116,6 +117,7 @@ def train(
         checkpoint: a file; where it exists, training goes on from it, with the same result as in one go.
         say: takes a line per evaluation.
         probe: called after every epoch with its number (from 1) and the model; must not change it.
+        final: called with the model as the last epoch left it, before the best epoch's parameters come back.
 
     Raises:
         InputError: a checkpoint of other settings, or a loss that is not finite.
@@ -146,6 +148,8 @@ def train(
             probe(run.epoch, model)
         run.save_sometimes()
     run.save()
+    if final:
+        final(model)
     if run.best_state is not None:
         model.load_state_dict(run.best_state)
     return run.history
@@ -255,7 +259,8 @@ class _Run:
         free = ["checkpoint_every", "patience"] + (["epochs"] if self.options.schedule == "constant" else [])
         kept = {name: value for name, value in options.items() if name not in free}
         shapes = {name: list(part.shape) for name, part in self.model.state_dict().items()}
-        digest = hashlib.sha256(json.dumps([CHECKPOINT_FORMAT, type(self.model).__name__, kept, shapes]).encode())
+        facts = [CHECKPOINT_FORMAT, self.model.settings(), kept, shapes]
+        digest = hashlib.sha256(json.dumps(facts).encode())
         for part in (self.split.train, self.split.val):
             digest.update(part.keys.tobytes())
         return digest.hexdigest()

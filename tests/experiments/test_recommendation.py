@@ -12,6 +12,7 @@ from gnnq_lib.experiments.recommendation import (
     METHODS,
     Config,
     load_split,
+    measurements,
     model_bytes,
     resolve,
     run_one,
@@ -76,13 +77,16 @@ def test_a_kept_teacher_gives_the_same_as_a_fresh_one():
     assert torch.equal(fresh.model.embedding, kept.model.embedding) and fresh.history.loss == kept.history.loss
 
 
-def test_interrupted_teacher_resumes(monkeypatch):
+@pytest.mark.parametrize("method", ["fp32", "gnaq", "lsq"])
+def test_interrupted_training_resumes(monkeypatch, method):
     from gnnq_lib.experiments import recommendation
 
-    run = config(method="fp32", bits=32, start="random", epochs=11)
-    whole = train_recommender(run).model.embedding.detach()
-    (file,) = cache_dir().rglob("*.safetensors")
-    file.unlink()
+    teacher = method == "fp32"
+    run = config(method=method, bits=32 if teacher else 2, start="random" if teacher else "teacher", epochs=11)
+    whole = {row.metric: row.value for row in run_one(run)}
+    if teacher:
+        (file,) = cache_dir().rglob("*.safetensors")
+        file.unlink()
     train = recommendation.train
 
     def stop(epoch, model):
@@ -95,7 +99,13 @@ def test_interrupted_teacher_resumes(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train_recommender(run)
     assert list(cache_dir().rglob("*.pt"))
-    assert torch.equal(train_recommender(run).model.embedding, whole)
+    lines = []
+    again = {row.metric: row.value for row in measurements(train_recommender(run, say=lines.append))}
+    assert [line.split(":")[0] for line in lines if line.startswith("epoch")] == ["epoch 11"]  # 1 to 10 were kept
+    assert {k: v for k, v in again.items() if "seconds" not in k} == {
+        k: v for k, v in whole.items() if "seconds" not in k
+    }
+    assert not list(cache_dir().rglob("*.pt"))
 
 
 def test_refit_trains_on_everything():
@@ -123,10 +133,65 @@ def test_random_start_needs_no_teacher():
     assert trained.teacher_seconds == 0 and not list(cache_dir().rglob("*.safetensors"))
 
 
-def test_half_levels():
-    model = train_recommender(config(level_bits=16)).model
-    assert torch.equal(model.levels, model.levels.half().float())
+@pytest.mark.parametrize("tanh", [False, True])
+def test_half_levels(tanh):
+    model = train_recommender(config(level_bits=16, tanh=tanh)).model
+    levels = model.low_bit_table().levels
+    assert torch.equal(levels, levels.half().float())  # what is stored is rounded, behind the tanh
+    assert torch.equal(model.table(), model.low_bit_table().dequantize())
     assert model_bytes(model, config(level_bits=16)) == (2 * 8 + 64) * 700 / 8
+    whole = train_recommender(config(tanh=tanh)).model.low_bit_table()
+    assert torch.equal(whole.with_half_levels().levels, levels) and not torch.equal(whole.levels, levels)
+
+
+@pytest.mark.parametrize(("method", "bits"), [("fp32", 32), ("bigear", 1)])
+def test_half_levels_without_levels(method, bits):
+    with pytest.raises(InputError, match=f"level_bits=16 is for methods with levels, which {method} has not"):
+        train_recommender(config(method=method, bits=bits, level_bits=16))
+
+
+def test_state_after_the_last_epoch_is_measured_too():
+    """Training as released does harm on validation here: the kept model is the one before it."""
+    run = config(method="gnaq_as_released", linear_head=False, epochs=6, teacher_epochs=30)
+    found = {row.metric: row.value for row in run_one(run)}
+    assert found["best_epoch"] == 0 and 0 < found["last_ndcg@20"] != found["ndcg@20"]
+    found = {row.metric: row.value for row in run_one(config(method="lsq", epochs=1))}
+    assert found["best_epoch"] == 1 and found["last_ndcg@20"] == found["ndcg@20"]
+    untrained = {row.metric for row in run_one(config(method="post_training_node"))}
+    assert not any(name.startswith("last_") for name in untrained)
+
+
+def test_gnaq_protocol_from_split_to_metrics():
+    found = {row.metric: row for row in run_one(config(protocol="gnaq"))}
+    assert found["recall@20"].split == "gnaq 0" and 0 < found["recall@20"].value <= 1
+    split = load_split("power-law", "gnaq")
+    assert torch.equal(torch.tensor(split.train.keys), torch.tensor(split.data.train.keys))  # nothing taken from it
+    other = {row.metric: row.value for row in run_one(config())}
+    assert other["recall@20"] != found["recall@20"].value
+
+
+def test_fewer_items_than_the_shortest_list(tmp_path):
+    (tmp_path / "train.txt").write_text("".join(f"{u} {u % 7} {(u + 1) % 7} {(u + 3) % 7}\n" for u in range(20)))
+    (tmp_path / "test.txt").write_text("".join(f"{u} {(u + 2) % 7}\n" for u in range(20)))
+    found = {row.metric for row in run_one(config(dataset=str(tmp_path)))}
+    assert "train_seconds" in found and not any("@" in name for name in found)
+
+
+def test_a_folder_that_changes_is_read_again(tmp_path):
+    (tmp_path / "train.txt").write_text("0 0 1\n1 1 2\n")
+    (tmp_path / "test.txt").write_text("0 2\n")
+    assert len(load_split(str(tmp_path)).data.train) == 4
+    (tmp_path / "train.txt").write_text("0 0 1\n1 1\n")
+    assert len(load_split(str(tmp_path)).data.train) == 3
+
+
+def test_nothing_to_score_with_is_said_before_training(tmp_path):
+    (tmp_path / "train.txt").write_text("0 0 1\n1 1 2\n")
+    (tmp_path / "test.txt").write_text("")
+    lines = []
+    with pytest.raises(InputError, match="has no test interaction to score with; give at least one"):
+        train_recommender(config(dataset=str(tmp_path)), say=lines.append)
+    assert not lines
 
 
 def test_recipes_fill_what_is_open():

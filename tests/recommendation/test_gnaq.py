@@ -111,7 +111,8 @@ def test_neighbours_share_the_gradient(tiny):
         {"linear_head": True},
         {"update_every": 5},
         {"anchor": 1.0},
-        {"order_weight": 0.0},
+        {"order_weight": 5.0},
+        {"anchor": 1.0},
     ],
     ids=lambda switches: "-".join(f"{k}={v}" for k, v in switches.items()) or "default",
 )

@@ -69,7 +69,8 @@ def test_no_titles(split, graph):
 @pytest.mark.parametrize(
     ("method", "bits", "level_bits"),
     [("gnaq", 1, 32), ("gnaq", 2, 32), ("gnaq", 2, 16), ("gnaq", 3, 32), ("gnaq", 4, 32), ("gnaq_as_released", 2, 32),
-     ("post_training_node", 2, 32), ("lsq", 2, 32), ("n2uq", 2, 32)],
+     ("gnaq_as_released", 2, 16), ("post_training_node", 2, 32), ("post_training_node", 2, 16), ("lsq", 2, 32),
+     ("lsq", 2, 16), ("n2uq", 2, 32), ("n2uq", 2, 16)],
 )  # fmt: skip
 def test_lists_of_the_file_are_those_of_the_trained_model(method, bits, level_bits, tmp_path):
     config = recommender_config("power-law", method=method, bits=bits, level_bits=level_bits, **SHORT)
@@ -82,6 +83,11 @@ def test_lists_of_the_file_are_those_of_the_trained_model(method, bits, level_bi
     for user in (0, 17):
         seen = {*trained.split.train.of(user).tolist(), *trained.split.val.of(user).tolist()}
         assert not seen & set(mine.items[user].tolist())
+
+
+def test_lists_with_half_levels_behind_tanh(tmp_path):
+    config = recommender_config("power-law", level_bits=16, tanh=True, **SHORT)
+    assert train_and_pack(config, tmp_path / "m.safetensors").other_lists == 0
 
 
 def test_lists_of_a_real_model(tmp_path, monkeypatch, real_data):

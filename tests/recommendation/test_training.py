@@ -7,10 +7,15 @@ import logging
 import pytest
 import torch
 
-from gnnq_lib.datasets.interactions import Interactions, UserItems, split_interactions
+from gnnq_lib.datasets.interactions import Interactions, RatingSplit, UserItems, split_interactions
 from gnnq_lib.errors import InputError
+from gnnq_lib.recommendation.baselines import LsqTable, N2uqTable
+from gnnq_lib.recommendation.bigear import Bigear
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
-from gnnq_lib.recommendation.lightgcn import LightGCN
+from gnnq_lib.recommendation.gnaq import Gnaq, GnaqAsReleased, GnaqOptions
+from gnnq_lib.recommendation.lightgcn import LightGCN, initial_table
+from gnnq_lib.recommendation.sampling import TripletSampler
+from gnnq_lib.recommendation.serving import NOBODY, RecommendationServer
 from gnnq_lib.recommendation.training import TrainOptions, evaluate, train
 
 FAST = TrainOptions(epochs=6, batch_size=128, lr=0.02, eval_every=2, checkpoint_every=1, select_k=10)
@@ -44,17 +49,67 @@ def _interrupt(epoch, model):
         raise _Stop
 
 
-def test_resumed_equals_uninterrupted(split, graph, tmp_path):
-    whole, broken = LightGCN(graph, dim=8), LightGCN(graph, dim=8)
-    history = train(whole, split, FAST)
+def _gnaq(graph, **options):
+    return Gnaq(graph, initial_table(graph, 8, seed=1), GnaqOptions(refine_steps=3, **options))
+
+
+MODELS = {
+    "lightgcn": lambda graph: LightGCN(graph, dim=8),
+    "gnaq": _gnaq,
+    "gnaq, codes renewed at every 7th step": lambda graph: _gnaq(graph, update_every=7, anchor=1.0, order_weight=1.0),
+    "gnaq as released": lambda graph: GnaqAsReleased(graph, initial_table(graph, 8, seed=1), update_every=2),
+    "lsq": lambda graph: LsqTable(graph, initial_table(graph, 8, seed=1)),
+    "n2uq": lambda graph: N2uqTable(graph, initial_table(graph, 8, seed=1)),
+    "bigear": lambda graph: Bigear(graph, initial_table(graph, 8, seed=1)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_resumed_equals_uninterrupted(split, graph, tmp_path, name):
+    whole, resumed = MODELS[name](graph), MODELS[name](graph)
+    whole_last, resumed_last = {}, {}
+    history = train(whole, split, FAST, final=lambda model: whole_last.update(_copied(model)))
     with pytest.raises(_Stop):
-        train(broken, split, FAST, tmp_path / "run.pt", probe=_interrupt)
-    resumed = LightGCN(graph, dim=8, seed=9)
-    found = train(resumed, split, FAST, tmp_path / "run.pt")
-    assert torch.equal(resumed.embedding, whole.embedding)
+        train(MODELS[name](graph), split, FAST, tmp_path / "run.pt", probe=_interrupt)
+    epochs = []
+    found = train(
+        resumed,
+        split,
+        FAST,
+        tmp_path / "run.pt",
+        probe=lambda epoch, model: epochs.append(epoch),
+        final=lambda model: resumed_last.update(_copied(model)),
+    )
+    assert epochs == [3, 4, 5, 6]  # the third was stopped before its checkpoint
     assert found.loss == history.loss and found.val_ndcg == history.val_ndcg
-    again = train(LightGCN(graph, dim=8, seed=9), split, FAST, tmp_path / "run.pt")
+    for one, other in ((whole.state_dict(), resumed.state_dict()), (whole_last, resumed_last)):
+        assert one.keys() == other.keys() and all(torch.equal(one[part], other[part]) for part in one)
+    again = train(MODELS[name](graph), split, FAST, tmp_path / "run.pt", probe=_interrupt)
     assert again.loss == history.loss  # a finished training is not trained again
+
+
+def _copied(model):
+    return {name: part.clone() for name, part in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda graph: LightGCN(graph, dim=8), lambda graph: LightGCN(graph, dim=8, num_layers=1)),
+        (_gnaq, lambda graph: _gnaq(graph, gradient="straight_through")),
+        (_gnaq, lambda graph: _gnaq(graph, anchor=1.0)),
+        (_gnaq, lambda graph: Gnaq(graph, initial_table(graph, 8, seed=2), GnaqOptions(refine_steps=3))),
+        (MODELS["gnaq as released"], lambda graph: GnaqAsReleased(graph, initial_table(graph, 8, seed=1))),
+        (MODELS["bigear"], lambda graph: Bigear(graph, initial_table(graph, 8, seed=1), distillation=0.5)),
+        (MODELS["lsq"], lambda graph: LsqTable(graph, initial_table(graph, 8, seed=2))),
+    ],
+    ids=["layers", "gradient", "anchor", "teacher", "update_every", "distillation", "teacher of lsq"],
+)
+def test_checkpoint_of_another_model_is_refused(split, graph, tmp_path, one, other):
+    options = TrainOptions(epochs=1, batch_size=128, select_k=10)
+    train(one(graph), split, options, tmp_path / "run.pt")
+    with pytest.raises(InputError, match="belongs to other settings or data"):
+        train(other(graph), split, options, tmp_path / "run.pt")
 
 
 def test_checkpoint_of_other_settings_and_damaged_one(split, graph, tmp_path, caplog):
@@ -107,6 +162,22 @@ def test_cuda_trains_and_agrees(split):
         model.loss(*(part.to(model.graph.device) for part in batch), l2=0.1).backward()
     assert torch.allclose(a.embedding.grad, b.embedding.grad.cpu(), atol=1e-7)
     assert len(train(b, split, FAST).loss) == 6
+
+
+def test_a_user_with_every_item():
+    """User 0 has no negative and nothing left to be recommended; training and serving go on without her."""
+    pairs = UserItems([0, 0, 0, 1, 2], [0, 1, 2, 0, 1], 3, 3)
+    data = Interactions("full", pairs, UserItems([1, 2], [1, 0], 3, 3), "memory")
+    everything = RatingSplit(data, pairs, UserItems([], [], 3, 3), data.test, "lightgcn")
+    sampler = TripletSampler(pairs, 8, seed=0)
+    users, _, negatives = next(sampler.epoch(0))
+    assert sorted(users.tolist()) == [1, 2] and not set(zip(users.tolist(), negatives.tolist())) & {(1, 0), (2, 1)}
+    model = LightGCN(BipartiteGraph(pairs), dim=4)
+    assert len(train(model, everything, TrainOptions(epochs=2, batch_size=2)).loss) == 2
+    assert evaluate(model, everything, ks=[3])["recall@3"] == 1.0
+    lists = RecommendationServer(model, [pairs]).recommend([0, 1], k=3)
+    assert lists.items[0].tolist() == [NOBODY] * 3 and torch.isinf(lists.scores[0]).all()
+    assert set(lists.items[1, :2].tolist()) == {1, 2} and lists.items[1, 2] == NOBODY
 
 
 def test_odd_users_and_items_have_a_defined_result():
