@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pandas as pd
 import pytest
@@ -47,6 +48,39 @@ def test_what_the_text_says_of_gnaq_beside_full_precision():
     assert set(best.dataset) == {"yelp2018", "amazon-book-kgat"} and (best.value == 0).all()
     widths = stored_widths("ml-1m").pivot_table(index="dim", columns="bits", values="ndcg")
     assert widths.index.tolist() == [64, 128, 256] and (widths[2] > widths[32]).all()
+
+
+def test_what_the_text_says_of_searches():
+    configs = [config for name in ("rec_search_low_bit", "rec_search_gnaq") for config in _configs(name)]
+    trials = Counter((c["dataset"], c["method"], c["bits"]) for c in configs if c["experiment"] == "rec_search_low_bit")
+    methods = {("gnaq", 2), ("gnaq", 1), ("gnaq_as_released", 2), ("lsq", 2), ("n2uq", 2), ("bigear", 1)}
+    on_gowalla = {("gnaq", 2), ("lsq", 2), ("n2uq", 2)}
+    wanted = dict.fromkeys(((dataset, *method) for dataset in ("lastfm", "ml-1m") for method in methods), 5)
+    assert trials == wanted | dict.fromkeys((("gowalla", *method) for method in on_gowalla), 4)
+    assert {c["method"] for c in configs if c["dataset"] == "ml-100k"} == {"gnaq"}
+
+
+def test_one_teacher_for_all_methods_of_a_seed():
+    frame = pd.concat([_store(name).frame() for name in ("rec_methods", "rec_gowalla_methods", "rec_large_methods")])
+    trained = frame[frame.metric == "teacher_seconds"]
+    for _, same in trained.groupby(["experiment", "dataset", "seed"]):
+        assert same.device.str.contains("NVIDIA").nunique() == 1  # a CUDA device draws other batches
+
+
+def test_seeds_of_the_recommenders():
+    frame = pd.concat([_store(name).frame() for name in ("rec_methods", "rec_gowalla_methods", "rec_large_methods")])
+    seeds = frame[frame.metric == "ndcg@10"].groupby(["dataset", "config_key"]).seed.first().reset_index()
+    assert seeds.groupby("dataset").seed.nunique().to_dict() == {
+        "lastfm": 3, "ml-1m": 3, "ml-100k": 3, "gowalla": 1, "yelp2018": 1, "amazon-book-kgat": 1
+    }  # fmt: skip
+
+
+def _store(name):
+    return ResultsStore(project_root() / "data" / "results" / f"{name}.csv")
+
+
+def _configs(name):
+    return list(_store(name).configs().values())
 
 
 def test_accuracy_table_by_hand():

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command("training")(training)
     app.command("memory")(memory)
     app.command("serving")(serving)
+    app.command("fresh-clone")(fresh_clone)
     app.command("similarity")(similarity)
 
 
@@ -153,6 +154,17 @@ def serving(
     widths = tuple(int(part) for part in dims.split(","))
     rows = run(ServingBench(dims=widths, model=model, batch=batch, rounds=rounds))
     _show("Serving, lists of 20", rows, json_file, csv_file)
+
+
+def fresh_clone(
+    folder: Annotated[Path, typer.Argument(help="Where the clone goes; must not exist.")],
+    json_file: JsonFile = None,
+    csv_file: CsvFile = None,
+) -> None:
+    """Installation, `make reproduce` and `make test` in a clone of the last commit, and each notebook in it."""
+    from gnnq_lib.benchmarks.fresh_clone import run
+
+    _show("A fresh clone", run(folder), json_file, csv_file, hidden=("bench", "bits"))
 
 
 def _show(

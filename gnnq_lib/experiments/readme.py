@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -43,6 +44,7 @@ RECOMMENDERS = {
 }
 # Data sets of one table are few enough for its columns to be read.
 SMALL_SETS, LARGE_SETS = ("lastfm", "ml-100k", "ml-1m"), ("gowalla", "yelp2018", "amazon-book-kgat")
+NOTEBOOKS = 14
 # What these tables say is worked out one floor up, so it is looked up when they are made.
 _CLAIMS, _TARGETS = "gnnq_lib.reporting.verdicts", "gnnq_lib.reporting.targets"
 _BLOCK = "<!-- table: {name} -->\n{body}\n<!-- end of table -->"
@@ -235,6 +237,17 @@ def _points_lost(datasets: tuple[str, ...]) -> pd.Series:
     return means[32] - means[2]
 
 
+def _int2_on_cora() -> pd.Series:
+    rows = _accuracy("accuracy_public")
+    return rows[(rows.dataset == "cora") & (rows.bits == 2)].value
+
+
+def _claimed(claim: str) -> str:
+    """A claim's published number, two digits."""
+    claims = pd.read_csv(project_root() / "data" / "reported" / "claims.csv", index_col="claim")
+    return f"{float(claims.number[claim]):.2f}"
+
+
 def _training_speedup() -> str:
     rows = _bench("training")
     return f"{rows[(rows.variant == 'sparse') & (rows.threads == 1)].speedup_vs_dense.iloc[0]:.0f}"
@@ -250,6 +263,13 @@ def _qlr_on_citeseer(as_released: bool) -> str:
 def _minutes(command: str) -> str:
     rows = _bench("fresh_clone").set_index("case")
     return f"{rows.seconds[command] / 60:.0f}"
+
+
+def _notebook_seconds(number: str) -> str:
+    """Seconds of a notebook in a fresh clone; a dash if it was not measured."""
+    rows = _bench("fresh_clone")
+    rows = rows[(rows.path == "notebook") & rows.case.str.startswith(f"{number}_")]
+    return f"{rows.seconds.iloc[0]:.0f}" if len(rows) else "–"
 
 
 def _kept_by_gnaq(metric: str) -> pd.Series:
@@ -274,6 +294,9 @@ def untrained_as_released(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
 # Numbers within the README's sentences: `<!-- number: NAME -->...<!-- end -->`.
 NUMBERS: dict[str, Callable[[], str]] = {
     "int2_points_lost": lambda: f"{_points_lost(('cora', 'citeseer')).max():.1f}",
+    "int2_cora": lambda: _span(_int2_on_cora()),
+    "claimed_int2": lambda: _claimed("A1"),
+    "claimed_int4": lambda: _claimed("A2"),
     "qlr_citeseer": lambda: _qlr_on_citeseer(as_released=False),
     "qlr_citeseer_released": lambda: _qlr_on_citeseer(as_released=True),
     "int2_speedups": lambda: _span(_speedups(2)),
@@ -286,6 +309,7 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "test_minutes": lambda: _minutes("make test"),
     "gnaq_recall": lambda: _span(_kept_by_gnaq("recall@10")),
     "gnaq_ndcg": lambda: _span(_kept_by_gnaq("ndcg@10")),
+    **{f"seconds_{number:02}": partial(_notebook_seconds, f"{number:02}") for number in range(NOTEBOOKS)},
     "released_untrained": lambda: untrained_as_released(*_recommenders()),
 }
 

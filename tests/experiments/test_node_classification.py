@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gnnq_lib.datasets import csbm_graph, random_split, write_example_folder
+from gnnq_lib.datasets import DATASETS, csbm_graph, random_split, write_example_folder
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments import node_classification as nc
 from gnnq_lib.experiments.config import config_key, make_config
 from gnnq_lib.experiments.node_classification import Config, build_model, fit, load_graph, resolve, run_one
 from gnnq_lib.experiments.store import ResultsStore
+from gnnq_lib.experiments.tables import load_table
 from gnnq_lib.experiments.training import Graph, evaluate
 from gnnq_lib.models import STAGES, Method
 from gnnq_lib.models.deep import DEEP_MODELS
@@ -144,6 +145,19 @@ def test_resolving_fills_in_and_leaves_what_was_given():
     given = resolve(config(dropout=0.3, lr=0.5))
     assert (given.dropout, given.lr, given.hidden, given.epochs) == (0.3, 0.5, 8, 3)
     assert resolve(given) == given
+
+
+def test_step_lr_of_a_folder_depends_on_the_bits_and_that_of_a_named_data_set_does_not():
+    def step_lr(dataset: str, **values) -> float:
+        return resolve(config(dataset=dataset, split="random", **values)).step_lr
+
+    widths = (2, 3, 4, 8)
+    assert [step_lr("path/to/mine", bits=bits) for bits in widths] == [0.5, 0.05, 0.05, 0.05]
+    for name in DATASETS:  # their stored runs were made with one for all widths, and it is part of the key
+        assert [step_lr(name, bits=bits) for bits in widths] == [nc.RECIPES["fine_tune"]["step_lr"]] * 4
+    assert step_lr("path/to/mine", bits=8, step_lr=0.3) == 0.3
+    assert step_lr("path/to/mine", **FP32) == step_lr("cora", **FP32) == 0.0
+    assert step_lr("path/to/mine", bits=8, start="scratch") == step_lr("cora", bits=8, start="scratch")
 
 
 def test_deep_baselines_take_their_recipe():
@@ -285,3 +299,10 @@ def test_stored_runs_keep_their_key():
     stored = ResultsStore(project_root() / "data" / "results" / "methods_cora_scratch.csv").configs()
     assert stored and all("shared_ranges" not in values for values in stored.values())
     assert all(config_key(make_config(Config, values)) == key for key, values in stored.items())
+
+
+def test_the_recipes_still_make_the_stored_runs_of_ours_at_4_and_8_bits():
+    """A default that changes may not make stored tables compute their runs anew."""
+    stored = ResultsStore(project_root() / "data" / "results" / "accuracy_public.csv").keys()
+    wanted = [c for c in load_table("accuracy_public").configs if c.low_bit and c.bits in (4, 8)]
+    assert wanted and all(config_key(c) in stored for c in wanted)
