@@ -14,7 +14,6 @@ from gnnq_lib.experiments.report import results_table
 from gnnq_lib.naming import dataset_title
 from gnnq_lib.plotting import (
     curves_side_by_side,
-    difference_bars,
     node_levels,
     popularity_curve,
     quality_by_bytes,
@@ -57,12 +56,54 @@ def measured(monkeypatch, tmp_path):
 
 
 def test_stored_methods_average_seeds_and_name_settings(measured):
-    table = stored_methods("rec_methods").set_index(["method", "bits", "setting"])
-    assert len(table) == len(RUNS)
-    default = table.loc["gnaq", 2, ""]
+    table = stored_methods("rec_methods").set_index(["method", "bits", "linear_head", "setting"])
+    assert len(table) == len(RUNS) and table.index.is_unique and (table.dim == 64).all()
+    default = table.loc["gnaq", 2, False, ""]
     assert default["ndcg@10"] == pytest.approx(0.20) and default["ndcg@10_std"] == pytest.approx(0.02 / 2**0.5)
     assert default["n"] == 2 and default["bytes"] == 1e5 and "val_ndcg@10" not in table
-    assert table.loc["gnaq", 2, "tanh=True"]["ndcg@10"] == pytest.approx(0.19)
+    assert table.loc["gnaq", 2, False, "tanh=True"]["ndcg@10"] == pytest.approx(0.19)
+    # nothing said: as released has the head, GNAQ has not
+    assert table.loc["gnaq_as_released", 2, True, ""]["ndcg@10"] == pytest.approx(0.11)
+    assert table.loc["gnaq_as_released", 2, False, ""]["ndcg@10"] == pytest.approx(0.13)
+
+
+def test_widths_are_told_apart_by_their_column_and_not_by_the_setting():
+    """As many runs of either width: neither is the usual one."""
+    for dim, method, bits in itertools.product((64, 128), ("gnaq", "fp32"), (2,)):
+        values = {"method": method, "bits": 32 if method == "fp32" else bits, "dim": dim}
+        config = make_config(Config, {"experiment": "rec_quick", **values})
+        ResultsStore("rec_quick").append(config, [Measurement("ndcg@10", 0.001 * dim, "")], 1.0)
+    table = stored_methods("rec_quick")
+    assert set(table.setting) == {""}
+    assert sorted(zip(table.method, table.dim, table["ndcg@10"])) == [
+        (method, dim, pytest.approx(0.001 * dim)) for method in ("fp32", "gnaq") for dim in (64, 128)
+    ]
+
+
+def test_a_tie_of_settings_is_broken_by_what_runs_have_where_nothing_is_said():
+    """'False' comes before 'True' in the alphabet, and was stored first; update_every is 1 unless it is said."""
+    store = ResultsStore("rec_quick")
+    for values in ({"update_every": 0, "lr": 1.0}, {"update_every": 1, "lr": 5e-3}):
+        config = make_config(Config, {"experiment": "rec_quick", "method": "gnaq", **values})
+        store.append(config, [Measurement("ndcg@10", 0.2, "")], 1.0)
+    # lr: the recipe's for GNAQ
+    assert stored_methods("rec_quick").setting.tolist() == ["lr=1.0, update_every=0", ""]
+
+
+def test_states_before_training_and_after_the_last_epoch_are_shown():
+    store = ResultsStore("rec_quick")
+    runs = [("gnaq", 0, (0, 0), 9), ("lsq", 2, (0, 6), 9), ("post_training_node", 2, (0, 0), 0)]
+    for method, _, best_epochs, epochs in runs:
+        for seed, best in enumerate(best_epochs):
+            rows = [Measurement("ndcg@10", 0.2, ""), Measurement("best_epoch", best), Measurement("epochs", epochs)]
+            if method == "gnaq":
+                rows.append(Measurement("last_ndcg@10", 0.1 + 0.02 * seed, ""))
+            config = make_config(Config, {"experiment": "rec_quick", "method": method, "seed": seed})
+            store.append(config, rows, 1.0)
+    table = stored_methods("rec_quick").set_index("method")
+    assert table.untrained.to_dict() == {"gnaq": True, "lsq": False, "post_training_node": False}
+    assert table.best_epoch["lsq"] == "0, 6" and (table.device == "cpu").all()
+    assert table["last_ndcg@10"]["gnaq"] == pytest.approx(0.11) and pd.isna(table["last_ndcg@10"]["lsq"])
 
 
 def test_runs_of_another_device_are_of_the_same_line():
@@ -70,7 +111,7 @@ def test_runs_of_another_device_are_of_the_same_line():
         config = make_config(Config, {"experiment": "rec_quick", "seed": seed}).model_copy(update={"device": device})
         ResultsStore("rec_quick").append(config, [Measurement("ndcg@10", 0.2 + 0.1 * seed, "")], 1.0)
     (line,) = stored_methods("rec_quick").itertuples()
-    assert line.setting == "" and line.n == 2
+    assert line.setting == "" and line.n == 2 and line.device == "cpu, cuda"
     (summary,) = results_table(ResultsStore("rec_quick").frame(), ResultsStore("rec_quick").configs()).itertuples()
     assert summary.settings == ""
 
@@ -82,6 +123,9 @@ def test_a_table_that_was_not_measured_is_empty():
 def test_figures_from_stored_tables(measured):
     by_bytes = recommendation_by_bytes(pd.DataFrame())
     assert "GNAQ at 2 bits has 95.2 % of FP32's NDCG@10 on LastFM (n = 2)" in by_bytes.get_suptitle().replace("\n", " ")
+    heights = [float(line.get_ydata()[0]) for line in by_bytes.axes[0].lines if len(line.get_ydata()) == 1]
+    # as released: with its head only
+    assert any(y == pytest.approx(0.11) for y in heights) and not any(y == pytest.approx(0.13) for y in heights)
     drawing = recommendation_ablations(pd.DataFrame())
     (bars,) = drawing.axes
     names = [text.get_text() for text in bars.get_yticklabels()]
@@ -92,8 +136,39 @@ def test_figures_from_stored_tables(measured):
     # the forms as released lose more, but are no single part
     assert (
         " ".join(drawing.get_suptitle().split())
-        == f"On LastFM, 'levels through tanh' costs GNAQ most: {-expected:.1f} % of NDCG@10"
+        == f"On LastFM, 'levels through tanh' costs GNAQ most: {-expected:.1f} % of NDCG@10 (n = 2)"
     )
+
+
+@pytest.mark.parametrize(
+    ("losses", "untrained", "finding"),
+    [
+        ((0.010, 0.011, 0.012), False, "On LastFM, 'no refinement' costs GNAQ most: 5.5 % of NDCG@10 (n = 3)"),
+        (
+            (0.010, -0.006, 0.012),
+            False,
+            "On LastFM, no single change's cost in NDCG@10 can be told from zero (n = 3)",
+        ),
+        ((0.010, 0.011, 0.012), True, "GNAQ as released beside its plain form on LastFM"),
+        ((0.010,), False, "On LastFM, 'no refinement' costs GNAQ most: 5.0 % of NDCG@10 (n = 1)"),
+    ],
+)
+def test_the_headline_names_a_loss_only_where_seeds_agree_on_it(monkeypatch, tmp_path, losses, untrained, finding):
+    monkeypatch.setenv("GNNQ_ROOT", str(tmp_path))
+    store = ResultsStore("rec_ablations")
+    for seed, loss in enumerate(losses):
+        for values, value in (({}, 0.2), ({"refine_steps": 0}, 0.2 - loss), ({"level_bits": 16}, 0.2)):
+            config = make_config(Config, {"experiment": "rec_ablations", "method": "gnaq", "seed": seed, **values})
+            best = Measurement("best_epoch", 0 if untrained else 5)
+            store.append(config, [Measurement("ndcg@10", value, ""), best], 1.0)
+        values = {"method": "gnaq_as_released", "seed": seed}
+        store.append(make_config(Config, {"experiment": "rec_ablations", **values}), [Measurement("ndcg@10", 0.1)], 1.0)
+    drawing = recommendation_ablations(pd.DataFrame())
+    assert " ".join(drawing.get_suptitle().split()) == finding
+    table = stored_ablations().set_index("part")
+    if len(losses) == 3:
+        assert table.needed["no refinement"] == pytest.approx(4.3027 * table["std"]["no refinement"] / 3**0.5, rel=1e-4)
+    plt.close("all")
 
 
 def test_the_figure_by_width_reads_both_tables(measured):
@@ -167,7 +242,6 @@ def test_small_figures_hold_what_was_given():
     assert [text.get_text() for text in curves.axes[0].get_legend().get_texts()] == ["GNAQ", "mine", "line"]
     table = pd.DataFrame({"method": ["gnaq", "other"], "epoch": [0, 0], "a": [1.0, 2.0], "b": [3.0, 4.0]})
     assert [axes.get_ylabel() for axes in curves_side_by_side(table, {"a": "A", "b": "B"}, "x").axes] == ["A", "B"]
-    assert [bar.get_width() for bar in difference_bars({"p": -1.0, "q": 2.0}, "x", "%").axes[0].patches] == [-1.0, 2.0]
     points = pd.DataFrame({"method": ["fp32", "lsq"], "bits": [32, 2], "bytes": [10.0, 1.0], "mean": [0.2, 0.1]})
     assert len(quality_by_bytes(points, "x").legends[0].get_texts()) == 2
     plt.close("all")
