@@ -37,6 +37,9 @@ FP32_RECIPES: dict[str, dict] = {
 }
 # Fine-tuning on PubMed peaks on validation within 25 epochs, and an epoch there takes ten times as long as on Cora.
 FINE_TUNE_RECIPES: dict[str, dict] = {"pubmed": {"epochs": 40, "distillation": 1.0}}
+# A folder of one's own, above 2 bits: `RECIPES` has a step_lr that was chosen for INT2. With more bits it can undo what
+# full precision has learnt. Data sets known by name keep the recipe that their stored runs were made with.
+FOLDER_STEP_LR = 0.05
 
 
 class Config(ExperimentConfig):
@@ -142,7 +145,13 @@ RECIPES = {
 
 
 def resolve(config: Config) -> Config:
-    """Fill every None from the recipe for the data set, model, method and start."""
+    """Fill every None from the recipe for the data set, model, method and start; of a folder also for the bits.
+
+    Example:
+        >>> run = {"experiment": "demo", "dataset": "path/to/a_folder", "split": "random"}
+        >>> [resolve(make_config(Config, {**run, "bits": bits})).step_lr for bits in (2, 4, 8)]
+        [0.5, 0.05, 0.05]
+    """
     recipe = {"hidden": 64, **RECIPES[_recipe_name(config)]}
     if config.model in DEEP_MODELS:
         own = deep_recipe(config.model, config.dataset)
@@ -152,6 +161,8 @@ def resolve(config: Config) -> Config:
         recipe.update(FP32_RECIPES.get(config.dataset, {}))
     elif config.start == "fp32":
         recipe.update(FINE_TUNE_RECIPES.get(config.dataset, {}))
+    if config.dataset not in DATASETS and config.bits > 2 and _recipe_name(config) == "fine_tune":
+        recipe["step_lr"] = FOLDER_STEP_LR
     missing = {name: value for name, value in recipe.items() if getattr(config, name) is None}
     return config.model_copy(update=missing)
 
