@@ -136,9 +136,11 @@ def similarity(
 
 
 def serving(
-    dims: Annotated[str, typer.Option(help="D of the random tables, separated by commas.")] = "64,128,256",
+    dims: Annotated[
+        str, typer.Option(help="D of the random tables, separated by commas; may be empty.")
+    ] = "64,128,256",
     model: Annotated[
-        Path | None, typer.Option(help="A file of `gnnq train-recommender`: its tables instead of random ones.")
+        list[Path] | None, typer.Option(help="A file of `gnnq train-recommender`: its tables too; repeatable.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Users per call.", min=1)] = 256,
     rounds: Annotated[int, typer.Option(help="Rounds that each call is timed in.", min=1)] = 7,
@@ -149,11 +151,11 @@ def serving(
     from gnnq_lib.benchmarks.serving import ServingBench, run
     from gnnq_lib.errors import InputError
 
-    if not all(part.strip().isdigit() for part in dims.split(",")):
+    parts = [part.strip() for part in dims.split(",")] if dims.strip() else []
+    if not all(part.isdigit() for part in parts):
         raise InputError(f"dims={dims!r} given; whole numbers separated by commas are accepted, such as 64,128")
-    widths = tuple(int(part) for part in dims.split(","))
-    rows = run(ServingBench(dims=widths, model=model, batch=batch, rounds=rounds))
-    _show("Serving, lists of 20", rows, json_file, csv_file)
+    rows = run(ServingBench(dims=tuple(map(int, parts)), models=tuple(model or ()), batch=batch, rounds=rounds))
+    _show("Serving, lists of 20", rows, json_file, csv_file, hidden=_MACHINE)
 
 
 def fresh_clone(

@@ -16,11 +16,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gnnq_lib.benchmarks.kernels import describe_machine
 from gnnq_lib.benchmarks.timing import interleaved_medians
 from gnnq_lib.deployment.similarity import best_of_rows, recall
 from gnnq_lib.errors import InputError
 from gnnq_lib.naming import PACKED
-from gnnq_lib.recommendation.serving import CompactTables, compact_tables
+from gnnq_lib.recommendation.packed import load_recommender
+from gnnq_lib.recommendation.serving import CompactTables, compact_tables, training_split
 
 FP32, PEER = "fp32", "peer"
 GOWALLA = (29_858, 40_981)
@@ -32,9 +34,9 @@ class ServingBench:
     """What `run` measures.
 
     Attributes:
-        dims: D, one case each, with random tables.
+        dims: D, one case each, with random tables; may be empty.
         num_users, num_items: sizes of random tables; Gowalla's by default.
-        model: file of a packed recommender, whose propagated tables are then the only case.
+        models: files of packed recommenders, whose propagated tables are a further case each.
         packed_bits: bits of users and items of each packed row.
         batch: users per call.
         k: length of the lists.
@@ -45,7 +47,7 @@ class ServingBench:
     dims: tuple[int, ...] = (64, 128, 256)
     num_users: int = GOWALLA[0]
     num_items: int = GOWALLA[1]
-    model: Path | None = None
+    models: tuple[Path, ...] = ()
     packed_bits: tuple[tuple[int, int], ...] = ((4, 2),)
     batch: int = 256
     k: int = 20
@@ -69,7 +71,6 @@ class Row:
     times_smaller: float | None = None
     speedup_vs_fp32_flat: float | None = None
     recall_at_k: float | None = None
-    threads: int | None = None
     note: str = ""
 
 
@@ -107,26 +108,23 @@ def run(bench: ServingBench = ServingBench()) -> list[dict]:
     rows = []
     for case, users, items in _cases(bench):
         rows += _measure(bench, case, users, items)
-    return [asdict(row) for row in rows]
+    machine = describe_machine()
+    return [{**asdict(row), **machine} for row in rows]
 
 
 def _cases(bench: ServingBench):
     """(name, user table, item table) of every case."""
-    if bench.model is not None:
-        from gnnq_lib.recommendation.packed import load_recommender
-        from gnnq_lib.recommendation.serving import training_split
-
-        packed = load_recommender(bench.model)
-        with torch.no_grad():
-            users, items = packed.model(training_split(packed).train).score_tables()
-        name = f"{packed.header.dataset}, {len(users):,} users x {len(items):,} items, trained, D={packed.header.dim}"
-        yield name, users.contiguous(), items.contiguous()
-        return
     generator = torch.Generator().manual_seed(bench.seed)
     for dim in bench.dims:
         users = torch.randn(bench.num_users, dim, generator=generator)
         items = torch.randn(bench.num_items, dim, generator=generator)
         yield f"{bench.num_users:,} users x {bench.num_items:,} items, random normal values, D={dim}", users, items
+    for file in bench.models:
+        packed = load_recommender(file)
+        with torch.no_grad():
+            users, items = packed.model(training_split(packed).train).score_tables()
+        name = f"{packed.header.dataset}, {len(users):,} users x {len(items):,} items, trained, D={packed.header.dim}"
+        yield name, users.contiguous(), items.contiguous()
 
 
 def _measure(bench: ServingBench, case: str, users: Tensor, items: Tensor) -> list[Row]:
@@ -161,7 +159,6 @@ def _measure(bench: ServingBench, case: str, users: Tensor, items: Tensor) -> li
                 round(full / call.bytes, 2),
                 round(times[calls[0].variant] / milliseconds, 2),
                 round(recall(found, exact), 4),
-                torch.get_num_threads(),
                 call.note,
             )
         )

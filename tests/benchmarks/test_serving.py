@@ -47,7 +47,7 @@ def test_a_missing_peer_is_said(rows):
 def test_tables_of_a_trained_model(tmp_path):
     config = recommender_config("power-law", teacher_epochs=2, epochs=1, refine_steps=2)
     file = save_trained(train_recommender(config), tmp_path / "m.safetensors")
-    found = run(ServingBench(model=file, batch=50, rounds=1))
+    found = run(ServingBench(dims=(), models=(file,), batch=50, rounds=1))
     assert found[0]["case"] == "power-law, 400 users x 300 items, trained, D=64"
 
 
