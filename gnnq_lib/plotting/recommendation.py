@@ -16,7 +16,7 @@ from scipy import stats
 
 from gnnq_lib.experiments.config import NOT_IN_KEY, make_config
 from gnnq_lib.experiments.store import ResultsStore
-from gnnq_lib.naming import dataset_title
+from gnnq_lib.naming import dataset_title, listed
 from gnnq_lib.paths import project_root, results_dir
 from gnnq_lib.plotting.registry import figure
 from gnnq_lib.plotting.style import (
@@ -137,8 +137,11 @@ def curves_side_by_side(table: pd.DataFrame, panels: Mapping[str, str], finding:
 def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10") -> Figure:
     """A ranking metric against bytes (logarithmic), a marker per method, filled at 2 bits and more; FP32 dashed.
 
+    Markers of equal bytes stand side by side.
+
     Args:
-        table: columns method, bits, bytes, mean, and std if there are several seeds.
+        table: columns method, bits, bytes, mean, std if there are several seeds, and dataset if there shall be a panel
+            for each.
         finding: title.
         metric: label of the vertical axis.
 
@@ -147,16 +150,19 @@ def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10")
         >>> quality_by_bytes(pd.DataFrame(rows), "x").axes[0].get_xscale()
         'log'
     """
-    drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 4.6))
-    for row in table.itertuples():
-        std = getattr(row, "std", None)
-        axes.errorbar(row.bytes, row.mean, None if std is None or np.isnan(std) else std, linestyle="none", capsize=3,
-                      markersize=7, **_look_at(row.method, row.bits))  # fmt: skip
-    for level in table[table.bits == 32]["mean"]:
-        axes.axhline(level, **FULL_PRECISION_LINE)
-    _axis_of_bytes(axes)
-    axes.set_ylabel(metric)
-    drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    panels = dict(iter(table.groupby("dataset", sort=False))) if "dataset" in table else {"": table}
+    drawing, axes = plt.subplots(1, len(panels), figsize=(WIDTH_INCHES, 4.6), sharey=True, squeeze=False)
+    for panel, (dataset, rows) in zip(axes[0], panels.items()):
+        for row, nudge in zip(rows.itertuples(), _side_by_side(rows.bytes)):
+            std = getattr(row, "std", None)
+            panel.errorbar(row.bytes * nudge, row.mean, None if std is None or np.isnan(std) else std, capsize=3,
+                           linestyle="none", markersize=7, **_look_at(row.method, row.bits))  # fmt: skip
+        for level in rows[rows.bits == 32]["mean"]:
+            panel.axhline(level, **FULL_PRECISION_LINE)
+        _axis_of_bytes(panel, marks=(1.0, 2.0, 5.0) if len(panels) == 1 else (1.0, 3.0))
+        panel.set_title(dataset and dataset_title(dataset), loc="left")
+    axes[0][0].set_ylabel(metric)
+    drawing.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     set_finding(drawing, finding)
     return drawing
 
@@ -164,8 +170,9 @@ def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10")
 def stored_methods(table: str) -> pd.DataFrame:
     """Test metrics of a stored recommendation table: a line per data set, method, bits, D, head and setting.
 
-    Seeds are averaged. `last_recall@10` and the like, where they were measured, are those after the last epoch; the
-    others are those of the epoch that validation chose.
+    Seeds are averaged; of seconds the least is taken, since other work on the machine only adds. `last_recall@10` and
+    the like, where they were measured, are those after the last epoch; the others are those of the epoch that
+    validation chose.
 
     Args:
         table: name of a results store such as "rec_quick".
@@ -191,9 +198,11 @@ def stored_methods(table: str) -> pd.DataFrame:
     keys = ["dataset", "method", "bits", "dim", "linear_head", "setting"]
     groups = rows.groupby([*keys, "metric"], sort=False).value
     values, spread = groups.mean().unstack(sort=False), groups.std().unstack(sort=False)
+    seconds = [name for name in ("seconds_per_epoch", "train_seconds") if name in values]
+    values[seconds] = groups.min().unstack(sort=False)[seconds]
     metrics = [name for name in values if "@" in name and not name.startswith("val_")]
-    kept = [name for name in ("model_bytes", "seconds_per_epoch", "train_seconds") if name in values]
-    result = values[[*metrics, *kept]].rename(columns={"model_bytes": "bytes"})
+    size = [name for name in ("model_bytes",) if name in values]
+    result = values[[*metrics, *size, *seconds]].rename(columns={"model_bytes": "bytes"})
     for name in metrics:
         result[f"{name}_std"] = spread[name]
     result.columns.name = None
@@ -206,24 +215,38 @@ def stored_methods(table: str) -> pd.DataFrame:
     return result.reset_index()
 
 
+def _side_by_side(sizes: pd.Series, step: float = 1.1) -> list[float]:
+    """A factor for every size, so that equal ones (to 1 %) do not lie on each other on a logarithmic axis.
+
+    Example:
+        >>> _side_by_side(pd.Series([100, 300, 100]), step=4.0)
+        [0.5, 1.0, 2.0]
+    """
+    group = (100 * np.log(sizes)).round()
+    place, count = group.groupby(group).cumcount(), group.groupby(group).transform("size")
+    return [float(factor) for factor in step ** (place - (count - 1) / 2)]
+
+
 @figure("recommendation_by_bytes", tables=("rec_methods",))
 def recommendation_by_bytes(results: pd.DataFrame) -> Figure | None:
-    """NDCG@10 of every low-bit method against the bytes of its stored table (logarithmic), on the first data set of
-    the table `rec_methods`, mean and standard deviation over seeds; hollow at 1 bit, FP32 as a star and a dashed line.
+    """NDCG@10 of every low-bit method, in per cent of FP32's, against the bytes of its stored table (logarithmic), on
+    LastFM and MovieLens-1M from the table `rec_methods`, mean and standard deviation over seeds; hollow at 1 bit, FP32
+    as a star and a dashed line, markers of equal bytes side by side.
     """
     table = next((found for name in ("rec_methods", "rec_quick") if len(found := stored_methods(name))), None)
     if table is None or not (table.bits == 32).any():
         return None
-    here = table[table.dataset == table.dataset.iloc[0]]
-    here = here[~((here.method == "gnaq_as_released") & ~here.linear_head)]
-    here = here.rename(columns={"ndcg@10": "mean", "ndcg@10_std": "std"})
-    full = here[here.bits == 32]["mean"].max()
-    low = here[here.bits == 2].sort_values("mean").iloc[-1]
-    finding = (
-        f"{look(low.method).label} at 2 bits has {100 * low['mean'] / full:.1f} % of FP32's NDCG@10 on "
-        f"{dataset_title(low.dataset)} (n = {low.n:.0f})"
-    )
-    return quality_by_bytes(here, finding)
+    table = table[~((table.method == "gnaq_as_released") & ~table.linear_head)]
+    two = table[table.dataset.isin(("lastfm", "ml-1m"))]
+    here = two if len(two) else table[table.dataset == table.dataset.iloc[0]]
+    full = here.dataset.map(here[here.bits == 32].groupby("dataset")["ndcg@10"].max())
+    here = here.assign(mean=100 * here["ndcg@10"] / full, std=100 * here["ndcg@10_std"] / full)
+    best = here.loc[here[here.bits == 2].groupby("dataset", sort=False)["mean"].idxmax()]
+    names = " or ".join(dict.fromkeys(look(method).label for method in best.method))
+    each = [f"{row.mean:.1f} % of FP32's NDCG@10 on {dataset_title(row.dataset)}" for row in best.itertuples()]
+    each = listed([each[0], *(text.replace(" of FP32's NDCG@10", "") for text in each[1:])])
+    finding = f"{names} is highest at 2 bits: {each} (n = {best.n.min():.0f})"
+    return quality_by_bytes(here, finding, "NDCG@10 (% of FP32)")
 
 
 @figure("recommendation_by_width", tables=("rec_dims", "rec_methods"))
@@ -283,9 +306,9 @@ def _look_at(method: str, bits: float) -> dict:
     return style
 
 
-def _axis_of_bytes(axes: Axes) -> None:
+def _axis_of_bytes(axes: Axes, marks: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_locator(LogLocator(subs=marks))
     axes.xaxis.set_major_formatter(EngFormatter("B"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("bytes of the stored table")
