@@ -13,6 +13,8 @@ from gnnq_lib.experiments import ResultsStore, readme
 from gnnq_lib.experiments.tables import run_count, table_names
 from gnnq_lib.paths import project_root
 from gnnq_lib.plotting.recommendation import stored_widths
+from gnnq_lib.reporting.results import Results
+from tests.reporting import test_rules
 
 TEXT = (project_root() / "README.md").read_text(encoding="utf-8")
 
@@ -81,6 +83,18 @@ def _store(name):
 
 def _configs(name):
     return list(_store(name).configs().values())
+
+
+def test_methods_from_scratch_are_pooled_over_tables(monkeypatch):
+    """The seeds of every table count, each once; another data set, and a run with a switch on, do not."""
+    rows = test_rules.runs("methods_cora_scratch", [74.0, 76.0], method="qlr", start="scratch")
+    rows += test_rules.runs("paper_switches", [74.0, 76.0, 12.0], method="qlr", start="scratch")
+    rows += test_rules.runs("paper_switches", [99.0], method="qlr", start="scratch", as_released=True)
+    rows += test_rules.runs("paper_methods_citeseer", [99.0], method="qlr", start="scratch", dataset="citeseer")
+    monkeypatch.setattr(Results, "stored", classmethod(lambda cls: Results.of(rows)))
+    scratch = readme._from_scratch()
+    fine_tuned = pd.DataFrame({"method": ["qlr"], "value": [73.0], "bits_per_value": [2.0]})
+    assert "| 73.0 (1) | 54.0 ± 36.4 (3) | 2.00 |" in readme.methods_table(fine_tuned, scratch)
 
 
 def test_accuracy_table_by_hand():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
@@ -16,6 +17,7 @@ def lines_against_depth(
     ylabel: str,
     log: bool = False,
     labels: Mapping[str, str] | None = None,
+    spreads: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
     """One line per model or method against the number of layers.
 
@@ -25,6 +27,7 @@ def lines_against_depth(
         ylabel: what is measured, with its unit.
         log: logarithmic vertical axis.
         labels: name -> text for the legend, where the look's own would not do.
+        spreads: name -> standard deviations of the values, drawn as bars.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -35,7 +38,10 @@ def lines_against_depth(
     for name, (depths, values) in lines.items():
         kwargs = look(name).line() if name in LOOKS else {"label": name}
         kwargs["label"] = (labels or {}).get(name, kwargs["label"])
-        axes.plot(depths, values, **kwargs)
+        if name in (spreads or {}):
+            axes.errorbar(depths, values, spreads[name], capsize=2, **kwargs)
+        else:
+            axes.plot(depths, values, **kwargs)
     axes.set(xlabel="layers", ylabel=ylabel)
     if log:
         axes.set_yscale("log")
@@ -60,3 +66,14 @@ def doubling_ticks(axes: Axes, depths: Sequence[int]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(list(depths)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())
+
+
+def runs_text(sizes: pd.Series) -> str:
+    """Numbers of runs, "n = 3" or "n = 5 to 10".
+
+    Example:
+        >>> runs_text(pd.Series([5, 10]))
+        'n = 5 to 10'
+    """
+    few, many = int(sizes.min()), int(sizes.max())
+    return f"n = {few}" if few == many else f"n = {few} to {many}"

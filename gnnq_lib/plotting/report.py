@@ -10,10 +10,12 @@ import textwrap
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
+from gnnq_lib.experiments.store import mean_and_spread
 from gnnq_lib.naming import dataset_title
 from gnnq_lib.plotting.kernels import speedup_bars, speedup_range
-from gnnq_lib.plotting.propagation import doubling_ticks
+from gnnq_lib.plotting.propagation import doubling_ticks, runs_text
 from gnnq_lib.plotting.registry import figure
 from gnnq_lib.plotting.style import (
     BLUE,
@@ -25,7 +27,7 @@ from gnnq_lib.plotting.style import (
     set_finding,
 )
 from gnnq_lib.reporting.claims import load_claims
-from gnnq_lib.reporting.results import Results
+from gnnq_lib.reporting.results import Results, plain
 from gnnq_lib.reporting.rules_paper_a import inference_rows
 
 
@@ -52,28 +54,38 @@ def inference_speedups(results: pd.DataFrame) -> Figure | None:
 
 @figure("error_over_layers", tables=("paper_error_growth",))
 def error_over_layers(results: pd.DataFrame) -> Figure | None:
-    """Relative error of INT2 propagation against layers on Cora, mean over seeds: with teleport, as in SMP's base step,
-    it levels off; without it (hollow marks) it rises further.
+    """Relative error of INT2 propagation against layers on Cora, logarithmic, mean over seeds with bars from the
+    smallest to the largest: with teleport, as in SMP's base step, and without it (hollow, dotted).
     """
     rows = _per_layer("paper_error_growth", ("relative_error",))
     if rows.empty:
         return None
-    drawing, axes = plt.subplots()
+    drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 4.2))
     for method in rows.method.unique():
         for teleport, fill, line in ((0.1, "full", "-"), (0.0, "none", ":")):
-            part = rows[(rows.method == method) & (rows.teleport == teleport)].groupby("layer").value.mean()
+            part = rows[(rows.method == method) & (rows.teleport == teleport)].groupby("layer").value
             style = look(method).line()
             style["label"] = style["label"] if teleport else "_nolegend_"
-            axes.plot(part.index, part.values, fillstyle=fill, linestyle=line, **style)
+            reach = [part.mean() - part.min(), part.max() - part.mean()]
+            axes.errorbar(part.mean().index, part.mean(), reach, fillstyle=fill, linestyle=line, capsize=2, **style)
     doubling_ticks(axes, sorted(rows.layer.unique()))
-    axes.set(xlabel="layers", ylabel="relative error of the embeddings")
-    axes.set_ylim(bottom=0)
-    axes.legend(title="hollow, dotted: without teleport")
+    axes.set(xlabel="layers", ylabel="relative error", yscale="log")
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks([ticks for ticks in (0.25, 0.5, 1, 2, 4) if ticks < 2 * rows.value.max()])
+    drawing.legend(*axes.get_legend_handles_labels(), ncols=2, loc="outside lower center",
+                   title="hollow, dotted: without teleport; bars: smallest to largest seed")  # fmt: skip
     deepest = rows.layer.max()
-    means = rows[rows.teleport > 0].groupby(["layer", "method"]).value.mean()
-    growth = (means[deepest] / means[8]).max()
+    means = rows.groupby(["teleport", "layer", "method"]).value.mean()
+    growth = {on: means[on][deepest] / means[on][8] for on in (0.1, 0.0) if on in means and 8 in means[on]}
+    parts = [
+        f"{words} at most {growth[on].max():.2f} times" for on, words in ((0.1, "with teleport"), (0.0, "without"))
+        if on in growth
+    ]  # fmt: skip
+    seeds = rows.groupby(["teleport", "layer", "method"]).value.size()
     set_finding(
-        drawing, f"With teleport the error at {deepest} layers is at most {growth:.2f} times that at 8 (Cora, INT2)"
+        drawing,
+        f"The error at {deepest} layers is {' and '.join(parts)} that at 8 (Cora, INT2, {runs_text(seeds)})",
     )
     return drawing
 
@@ -89,29 +101,30 @@ def _per_layer(experiment: str, measures: tuple[str, ...]) -> pd.DataFrame:
 @figure("energy_over_layers", tables=("paper_energy",))
 def energy_over_layers(results: pd.DataFrame) -> Figure | None:
     """Relative Dirichlet energy (left) and mean average distance of neighbours (right) after every layer of models
-    trained on Cora, logarithmic, mean over seeds: GCN, APPNP, EMP and SMP in FP32, SMP in INT2 (hollow, dashed). SMP,
-    APPNP and EMP start at their class scores before propagation and level off, INT2 higher than FP32; a GCN's line ends
-    at its last hidden layer.
+    trained on Cora, logarithmic, mean over seeds with a band from the smallest to the largest: GCN, APPNP, EMP and SMP
+    in FP32, SMP in INT2 (hollow, dashed). SMP, APPNP and EMP start at their class scores before propagation and level
+    off, INT2 higher than FP32; a GCN's line ends at its last hidden layer, above its lowest point.
     """
     rows = _per_layer("paper_energy", ("dirichlet_energy", "mean_average_distance"))
     if rows.empty:
         return None
     # What a GCN holds last are class scores, of which there are no earlier ones to compare with.
     rows = rows[~((rows.model == "gcn") & (rows.layer == rows.num_layers))]
-    means = rows.groupby(["measure", "model", "method", "layer"], sort=False).value.mean()
-    drawing, panels = plt.subplots(1, 2, figsize=(WIDTH_INCHES, 3.7))
+    table = rows.groupby(["measure", "model", "method", "layer"], sort=False).value.agg(["mean", "min", "max", "size"])
+    drawing, panels = plt.subplots(1, 2, figsize=(WIDTH_INCHES, 3.9))
     labels = {"dirichlet_energy": "Dirichlet energy / |H|²", "mean_average_distance": "mean average distance"}
     for axes, (measure, label) in zip(panels, labels.items()):
-        for (model, method), line in means[measure].groupby(["model", "method"], sort=False):
+        for (model, method), line in table.loc[measure].groupby(["model", "method"], sort=False):
             style, line = look(model).line(), line.droplevel(["model", "method"]).sort_index()
             if method != "fp32":
                 style |= {"label": f"{style['label']}, INT2", "fillstyle": "none", "linestyle": "--"}
-            axes.plot(line.index, line.values, **style)
+            axes.plot(line.index, line["mean"], **style)
+            axes.fill_between(line.index, line["min"], line["max"], color=style["color"], alpha=0.15, linewidth=0)
         axes.set(xlabel="layers", ylabel=label, yscale="log")
         doubling_ticks(axes, _powers_of_two(rows.layer))
     handles = panels[0].get_legend_handles_labels()
-    drawing.legend(*handles, ncols=len(handles[1]), loc="outside lower center")
-    set_finding(drawing, _energy_finding(means["dirichlet_energy"]))
+    drawing.legend(*handles, ncols=len(handles[1]), loc="outside lower center", title="bands: smallest to largest seed")
+    set_finding(drawing, _energy_finding(table.loc["dirichlet_energy"]))
     return drawing
 
 
@@ -120,27 +133,43 @@ def _powers_of_two(depths: pd.Series) -> list[int]:
     return [depth for depth in sorted(depths.astype(int).unique()) if depth & (depth - 1) == 0]
 
 
-def _energy_finding(energy: pd.Series) -> str:
-    """How far SMP's energy moves once it has levelled off, and how far below it a GCN's hidden layers come."""
-    lines = {model: energy[model]["fp32"] for model in ("smp", "gcn") if model in energy and "fp32" in energy[model]}
-    if "smp" not in lines or 8 not in lines["smp"]:
+def _energy_finding(energy: pd.DataFrame) -> str:
+    """How far SMP's energy moves once it has levelled off, and a GCN's against it: at its lowest and at its end."""
+    models = energy.xs("fp32", level="method") if "fp32" in energy.index.get_level_values("method") else energy.iloc[:0]
+    lines = {name: part.droplevel("model") for name, part in models.groupby(level="model")}
+    if "smp" not in lines or 8 not in lines["smp"].index:
         return "Energy over layers on Cora"
-    smp, deepest = lines["smp"], lines["smp"].index.max()
+    smp = lines["smp"]["mean"]
+    deepest = smp.index.max()
     change = 100 * abs(smp[deepest] / smp[8] - 1)
     text = f"From 8 to {deepest} layers SMP's energy changes by {change:.0f} %"
+    seeds = runs_text(energy["size"])
     if "gcn" not in lines:
-        return f"{text} (Cora)"
-    share = (lines["gcn"] / smp).dropna()
-    return f"{text}; after {share.idxmin()} layers a GCN's is {100 * share.min():.0f} % of SMP's (Cora)"
+        return f"{text} (Cora, {seeds})"
+    gcn = lines["gcn"]
+    share = (gcn["mean"] / smp).dropna()
+    lowest, last = share.idxmin(), gcn.index.max()
+    end = 100 * gcn.loc[last, ["mean", "min", "max"]] / smp[deepest]
+    return (
+        f"{text}; a GCN's is {100 * share.min():.0f} % of SMP's after {lowest} layers and {end['mean']:.0f} % "
+        f"({end['min']:.0f} to {end['max']:.0f}) after {last}, its last hidden one (Cora, {seeds})"
+    )
 
 
-PER_VALUE = "accuracy_public|paper_public_*|paper_methods_*|methods_cora*"
-_PLAIN = {"as_released": False, "multiplier": False, "shared_ranges": False}
+PER_VALUE = "accuracy_public|paper_public_*|paper_methods_*|methods_cora*|paper_switches"
 
 
 @figure(
     "accuracy_by_bits_per_value",
-    tables=("accuracy_public", "methods_cora", "methods_cora_scratch", "paper_methods_cora", "paper_methods_citeseer"),
+    tables=(
+        "accuracy_public",
+        "methods_cora",
+        "methods_cora_scratch",
+        "paper_methods_cora",
+        "paper_methods_citeseer",
+        "paper_public_cora",
+        "paper_switches",
+    ),
 )
 def accuracy_by_bits_per_value(results: pd.DataFrame) -> Figure | None:
     """Test accuracy of SMP against bits per value (largest stage, scales included) with every quantizer at every width
@@ -148,7 +177,7 @@ def accuracy_by_bits_per_value(results: pd.DataFrame) -> Figure | None:
     from FP32 weights, hollow ones from scratch; FP32 as a dashed line.
     """
     stored = Results.stored()
-    rows = stored.select("test_accuracy", PER_VALUE, model="smp", split="public", **_PLAIN)
+    rows = plain(stored.select("test_accuracy", PER_VALUE, split="public"))
     rows = rows.drop_duplicates(["dataset", "method", "bits", "start", "seed"])
     full, low = rows[rows.bits == 32], rows[rows.bits < 32]
     datasets = [name for name in ("cora", "citeseer", "pubmed") if name in set(low.dataset) & set(full.dataset)]
@@ -156,7 +185,7 @@ def accuracy_by_bits_per_value(results: pd.DataFrame) -> Figure | None:
         return None
     drawing, panels = plt.subplots(1, len(datasets), figsize=(WIDTH_INCHES, 4.8), sharey=True, squeeze=False)
     table = low.groupby(["dataset", "method", "start", "bits"]).agg(
-        mean=("value", "mean"), std=("value", "std"), at=("bits_per_value", "max")
+        mean=("value", "mean"), std=("value", "std"), at=("bits_per_value", "max"), n=("value", "size")
     )
     shown = {}
     for axes, dataset in zip(panels[0], datasets):
@@ -187,42 +216,58 @@ def _per_value_finding(table: pd.DataFrame, full: pd.DataFrame, datasets: list[s
     loss = full[full.dataset == datasets[0]].value.mean() - best["mean"]
     return (
         f"Under 3 bits per value '{look(best.method).label}' loses least on {dataset_title(datasets[0])}: {loss:.1f} "
-        f"points at {best['at']:.2f} bits"
+        f"points at {best['at']:.2f} bits (n = {best['n']:.0f})"
     )
 
 
 @figure("depth_of_all_models", tables=("depth", "paper_depth_cora_baselines", "paper_depth_cora_int2"))
 def depth_of_all_models(results: pd.DataFrame) -> Figure | None:
-    """Test accuracy on Cora against the number of layers, all models, mean over seeds: FP32 and, in a second panel if
-    stored, INT2 (a power of two per node, from FP32 weights).
+    """Test accuracy on Cora against the number of layers, all models, mean and standard deviation over seeds (one run
+    where there is no bar): FP32 and, in a second column if stored, INT2 (a power of two per node, from FP32 weights).
+    The vertical axis is broken: above, the range in which most models are; below, the rest, at a smaller scale.
     """
     stored = Results.stored()
     rows = stored.select("test_accuracy", "depth|paper_depth_cora_baselines", dataset="cora", method="fp32")
     if rows[rows.num_layers == rows.num_layers.max()].model.nunique() < 2:
-        return None  # half-way through the table: one model cannot be the best
+        return None  # half-way through the table: one model cannot be compared
     low = stored.select("test_accuracy", "depth|paper_depth_cora_int2", dataset="cora", method="node_pow2", bits=2)
     parts = {"FP32": rows, "INT2": low} if len(low) else {"FP32": rows}
-    drawing, panels = plt.subplots(1, len(parts), figsize=(WIDTH_INCHES, 4.0), sharey=True, squeeze=False)
-    for axes, (name, part) in zip(panels[0], parts.items()):
-        means = part.groupby(["model", "num_layers"]).value.mean()
-        for model, line in means.groupby("model"):
+    drawing, panels = plt.subplots(
+        2, len(parts), figsize=(WIDTH_INCHES, 5.2), sharex="col", sharey="row", squeeze=False, height_ratios=(2.2, 1)
+    )
+    for (above, below), (name, part) in zip(panels.T, parts.items()):
+        table = part.groupby(["model", "num_layers"]).value.agg(["mean", "std"])
+        for model, line in table.groupby("model"):
             line = line.droplevel("model")  # models may have different depths
-            axes.plot(line.index, line.values, **look(model).line())
-        doubling_ticks(axes, _powers_of_two(part.num_layers))
-        axes.set(xlabel="layers")
-        axes.set_title(name if len(parts) > 1 else "", loc="left")
-    panels[0][0].set_ylabel("test accuracy (%)")
+            for axes in (above, below):
+                axes.errorbar(line.index, line["mean"], line["std"], capsize=2, **look(model).line())
+        doubling_ticks(below, _powers_of_two(part.num_layers))
+        above.tick_params(bottom=False, labelbottom=False)
+        below.set(xlabel="layers")
+        above.set_title(name if len(parts) > 1 else "", loc="left")
+    values = pd.concat(parts.values()).value
+    panels[0][0].set_ylim(BROKEN_AT, max(values.max(), BROKEN_AT) + 1)
+    panels[1][0].set_ylim(min(values.min(), BROKEN_AT - 5) - 3, BROKEN_AT)
+    drawing.supylabel("test accuracy (%)", fontsize=11)
     shown = {label: line for axes in panels[0] for line, label in zip(*axes.get_legend_handles_labels())}
     drawing.legend(shown.values(), shown.keys(), ncols=4, loc="outside lower center")
-    set_finding(drawing, "; ".join(_best_at_the_deepest(name, part) for name, part in parts.items()) + " (Cora)")
+    set_finding(drawing, "; ".join(_at_the_deepest(name, part) for name, part in parts.items()) + " (Cora)")
     return drawing
 
 
-def _best_at_the_deepest(name: str, rows: pd.DataFrame) -> str:
+BROKEN_AT = 70.0  # per cent, where the axis of `depth_of_all_models` changes its scale
+
+
+def _at_the_deepest(name: str, rows: pd.DataFrame) -> str:
+    """Every model at the deepest with its number of runs, highest first: means of unlike numbers are not ranked."""
     deepest = rows.num_layers.max()
-    means = rows[rows.num_layers == deepest].groupby("model").value.mean()
-    verb = "is best with" if len(means) > 1 else "has"
-    return f"{name}, {deepest:.0f} layers: {look(means.idxmax()).label} {verb} {means.max():.1f} %"
+    table = rows[rows.num_layers == deepest].groupby("model").value.agg(["mean", "std", "size"])
+    table = table.sort_values("mean", ascending=False)
+    each = [
+        f"{look(m).label} {mean_and_spread(*line[['mean', 'std']], int(line['size']), 1)}"
+        for m, line in table.iterrows()
+    ]
+    return f"{name}, {deepest:.0f} layers (n): {', '.join(each)} %"
 
 
 # Setting -> value -> words; a run of `paper_switches` is named by what differs from the defaults.

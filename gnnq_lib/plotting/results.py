@@ -8,27 +8,36 @@ from matplotlib.figure import Figure
 
 from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.paths import project_root, results_dir
-from gnnq_lib.plotting.propagation import doubling_ticks, lines_against_depth
+from gnnq_lib.plotting.propagation import doubling_ticks, lines_against_depth, runs_text
 from gnnq_lib.plotting.registry import figure
 from gnnq_lib.plotting.style import FULL_PRECISION_LINE, SMALL_LETTERS, WIDTH_INCHES, look, set_finding
+from gnnq_lib.reporting.results import Results, int2_from_scratch
+from gnnq_lib.reporting.statistics import SIGNIFICANT, holm, mean_test
+
+FAILED_SPREAD = 10.0  # points of standard deviation beyond which some seeds of a setting failed
 
 
-@figure("methods_on_cora", tables=("methods_cora", "methods_cora_scratch"))
+@figure(
+    "methods_on_cora",
+    tables=("methods_cora", "methods_cora_scratch", "paper_switches", "paper_methods_cora", "paper_public_cora"),
+)
 def methods_on_cora(results: pd.DataFrame) -> Figure | None:
     """Accuracy of every INT2 quantizer on Cora, best first, a row each, with its bits per value at the right end
-    (largest stage, scales included): filled marks start from FP32 weights, hollow ones from scratch; FP32 as a dashed
-    line.
+    (largest stage, scales included): filled marks start from FP32 weights, hollow ones from scratch (all seeds of all
+    tables), mean and standard deviation over seeds; FP32 as a dashed line.
     """
     rows = _test_accuracy(results, "methods_cora")
     full = _test_accuracy(results, "accuracy_public")
     full = full[(full.dataset == "cora") & (full.bits == 32)]
     if rows.empty or full.empty:
         return None
-    table = rows.groupby("method").value.agg(["mean", "std"]).sort_values("mean", ascending=False)
+    table = rows.groupby("method").value.agg(["mean", "std", "size"]).sort_values("mean", ascending=False)
     bits = rows.groupby("method").bits_per_value.max()
-    scratch = _test_accuracy(results, "methods_cora_scratch").groupby("method").value.agg(["mean", "std"])
+    hollow = int2_from_scratch(Results.stored())
+    scratch = hollow[hollow.dataset == "cora"].groupby("method").value.agg(["mean", "std", "size"])
+    scratch = scratch.reindex(table.index).dropna(subset="mean")
     drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 1.6 + 0.26 * len(table)))
-    for fill, part in (("none", scratch.reindex(table.index).dropna(subset="mean")), ("full", table)):
+    for fill, part in (("none", scratch), ("full", table)):
         for method, line in part.iterrows():
             style = {**look(method).line(), "label": None, "linestyle": "none", "fillstyle": fill, "markersize": 6}
             axes.errorbar(line["mean"], table.index.get_loc(method), xerr=line["std"], capsize=2, **style)
@@ -40,40 +49,49 @@ def methods_on_cora(results: pd.DataFrame) -> Figure | None:
     for place, method in enumerate(table.index):
         axes.text(1.03, place, f"{bits[method]:.2f}", **right)
     axes.set_xlabel("test accuracy (%)")
-    drawing.supxlabel("filled: from FP32 weights; hollow: from scratch; bars: std over seeds; dashed: FP32",
-                      fontsize=SMALL_LETTERS)  # fmt: skip
+    seeds = [f"{kind} ({runs_text(part['size'])})" for kind, part in (
+        ("filled: from FP32 weights", table), ("hollow: from scratch", scratch)) if len(part)]  # fmt: skip
+    drawing.supxlabel(f"{'; '.join(seeds)}\nbars: standard deviation; dashed: FP32", fontsize=SMALL_LETTERS)
     best = table["mean"].idxmax()
     gap = full.value.mean() - table["mean"].max()
     title = f"Cora, INT2: '{look(best).label}' comes within {gap:.1f} points of FP32 at {bits[best]:.2f} bits per value"
-    set_finding(drawing, title)
+    set_finding(drawing, f"{title} ({runs_text(table['size'][[best]])})")
     return drawing
 
 
 @figure("accuracy_by_depth", tables=("depth",))
 def accuracy_by_depth(results: pd.DataFrame) -> Figure | None:
-    """Test accuracy of SMP on Cora against the number of layers, 2 to 64, full precision and INT2, mean over seeds."""
+    """Test accuracy of SMP on Cora against the number of layers, 2 to 64, full precision and INT2, mean and standard
+    deviation over seeds.
+    """
     rows = _test_accuracy(results, "depth")
     if rows.empty:
         return None
     configs = _configs("depth")
     rows = rows.assign(layers=rows.config_key.map(lambda key: configs[key]["num_layers"]))
-    means = rows.groupby(["method", "layers"]).value.mean().unstack()
+    groups = rows.groupby(["method", "layers"]).value
+    means, spreads = groups.mean().unstack(), groups.std().unstack()
     drawing, axes = plt.subplots()
     depths = list(means.columns)
     lines = {name: (depths, list(line)) for name, line in means.iterrows()}
     labels = {name: f"INT2, {look(name).label}" for name in lines if name != "fp32"}
-    lines_against_depth(axes, lines, "test accuracy (%)", labels=labels)
+    lines_against_depth(axes, lines, "test accuracy (%)", labels=labels,
+                        spreads={name: list(line) for name, line in spreads.iterrows()})  # fmt: skip
     doubling_ticks(axes, depths)
-    axes.set_ylim(min(75, means.min().min() - 1), means.max().max() + 0.5)
-    drop = (means.max(axis=1) - means[depths[-1]]).max()
-    set_finding(drawing, f"SMP at {depths[-1]} layers is at most {drop:.1f} points below its best depth (Cora)")
+    drop = means.max(axis=1) - means[depths[-1]]
+    worst = drop.idxmax()
+    set_finding(
+        drawing,
+        f"SMP at {depths[-1]} layers is at most {drop.max():.1f} points below its best depth (Cora, "
+        f"{runs_text(groups.size())}); there the seeds' standard deviation is {spreads[depths[-1]][worst]:.1f}",
+    )
     return drawing
 
 
 @figure("loss_by_stage", tables=("stages",))
 def loss_by_stage(results: pd.DataFrame) -> Figure | None:
     """Points of accuracy on Cora that are lost when one stage alone is quantized to 2 bits, and when all are, a bar per
-    quantizer; bars to the left are gains.
+    quantizer, mean and standard deviation over the seeds that both have; bars to the left are gains.
     """
     rows = _test_accuracy(results, "stages")
     full = _test_accuracy(results, "accuracy_public")
@@ -82,12 +100,15 @@ def loss_by_stage(results: pd.DataFrame) -> Figure | None:
         return None
     configs = _configs("stages")
     rows = rows.assign(stage=rows.config_key.map(lambda key: _stage_name(configs[key]["stages"])))
-    loss = full.value.mean() - rows.groupby(["stage", "method"], sort=False).value.mean().unstack()
+    rows = rows.assign(lost=rows.seed.map(full.groupby("seed").value.mean()) - rows.value).dropna(subset="lost")
+    groups = rows.groupby(["stage", "method"], sort=False).lost
+    loss, spread = groups.mean().unstack(), groups.std().unstack()
     drawing, axes = plt.subplots()
     height = 0.8 / len(loss.columns)
     for i, method in enumerate(loss.columns):
         places = [place + (i - (len(loss.columns) - 1) / 2) * height for place in range(len(loss))]
-        axes.barh(places, loss[method], height, color=look(method).color, label=look(method).label)
+        axes.barh(places, loss[method], height, xerr=spread[method], capsize=2, color=look(method).color,
+                  label=look(method).label, error_kw={"elinewidth": 1})  # fmt: skip
     axes.set_yticks(range(len(loss)), loss.index)
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=1)
@@ -95,8 +116,13 @@ def loss_by_stage(results: pd.DataFrame) -> Figure | None:
     axes.legend()
     single = loss.drop(index="all", errors="ignore")
     method, stage = single.max().idxmax(), single.max(axis=1).idxmax()
+    tests, gains = [mean_test(part) for _, part in groups], int((loss < 0).sum().sum())
+    clear = sum(t.difference < 0 and p < SIGNIFICANT for t, p in zip(tests, holm([t.p_value for t in tests])))
     set_finding(
-        drawing, f"INT2 at one stage: {stage} of {look(method).label} cost most, {single.max().max():.1f} points"
+        drawing,
+        f"INT2 at one stage: {stage} of {look(method).label} cost most, {loss.loc[stage, method]:.1f} \u00b1 "
+        f"{spread.loc[stage, method]:.1f} points ({runs_text(groups.size())}); {gains} of {loss.size} "
+        f"bars are gains, {clear or 'none'} of them clear (t-tests, Holm, 5 %)",
     )
     return drawing
 
@@ -128,16 +154,31 @@ def range_calibration(results: pd.DataFrame) -> Figure | None:
     panels[0].invert_yaxis()
     drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
                    title="bars: standard deviation over seeds")  # fmt: skip
-    groups = rows.groupby(["method", "gradient", "setting"]).value.agg(["mean", "std"])
-    spread = groups["mean"].groupby(level=["method", "gradient"]).agg(lambda means: means.max() - means.min())
-    noise = groups["std"].groupby(level=["method", "gradient"]).max()
-    clear = int((spread > 2 * noise).sum())
-    set_finding(
-        drawing,
-        f"Cora, INT2 from scratch: where ranges are measured shifts accuracy beyond twice the seeds' spread in "
-        f"{clear or 'none'} of {len(spread)} cases",
-    )
+    set_finding(drawing, f"Cora, INT2 from scratch: {_calibration_finding(rows)}")
     return drawing
+
+
+def _calibration_finding(rows: pd.DataFrame) -> str:
+    """Whether where ranges are measured matters, a case per method and gradient; a setting some of whose seeds failed
+    is named and not compared, since beside its spread no difference would show.
+    """
+    by = ["method", "gradient", "setting"]
+    groups = rows.groupby(by).value.agg(["mean", "std", "size"])
+    failed = groups[groups["std"] > FAILED_SPREAD]
+    kept = groups.drop(failed.index)
+    cases = kept.groupby(level=["method", "gradient"])
+    spread, noise = cases["mean"].agg(lambda means: means.max() - means.min()), cases["std"].max()
+    clear = int((spread > 2 * noise).sum())
+    text = (
+        f"where ranges are measured shifts accuracy beyond twice the seeds' standard deviation in {clear or 'none'} of "
+        f"{len(spread)} cases ({runs_text(groups['size'])})"
+    )
+    names = [
+        f"{look(method).label}, {gradient} gradient, {' '.join(setting.split())}: {line['mean']:.0f} \u00b1 "
+        f"{line['std']:.0f} %"
+        for (method, gradient, setting), line in failed.iterrows()
+    ]
+    return text + (f"; left out, for seeds that failed: {'; '.join(names)}" if names else "")
 
 
 def _test_accuracy(results: pd.DataFrame, experiment: str) -> pd.DataFrame:

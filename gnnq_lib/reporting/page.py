@@ -30,7 +30,9 @@ TABLE_TITLES = {
     "speed": "Speed of the whole classifier, packed",
     "size": "Packed files",
     "recommendation": "Low-bit recommenders: per cent, mean ± standard deviation (seeds)",
+    "recommendation_large": "Low-bit recommenders on the large sets: per cent, mean ± standard deviation (seeds)",
 }
+SECTIONS_OF_THEIR_OWN = ("claims", "targets")  # of the README's tables
 _STYLE = """
 :root{--ink:#1b1b1b;--faint:#5c5c5c;--line:#d5d5d5;--back:#fff;--band:#f5f6f8;--link:#0b5394}
 @media(prefers-color-scheme:dark){:root{--ink:#e8e8e8;--faint:#a9a9a9;--line:#444;--back:#17191c;--band:#212429;
@@ -53,7 +55,9 @@ th:first-child,td:first-child{position:sticky;left:0;background:var(--back)}thea
 @media(max-width:40rem){td.wide{min-width:11rem}nav li{padding:.2rem 0}}
 .badge{display:inline-block;padding:0 .5rem;border-radius:1rem;white-space:nowrap;border:1px solid currentColor}
 .holds{color:#00664b}.in-part{color:#8a5a00}.does-not-hold{color:#a83a00}.not-run{color:var(--faint)}
-@media(prefers-color-scheme:dark){.holds{color:#4fd1a5}.in-part{color:#f0b94d}.does-not-hold{color:#ff9466}}
+.cannot-be-told{color:#4a4a8c}
+@media(prefers-color-scheme:dark){.holds{color:#4fd1a5}.in-part{color:#f0b94d}.does-not-hold{color:#ff9466}
+.cannot-be-told{color:#b9b9f5}}
 .counts{display:flex;flex-wrap:wrap;gap:.6rem;padding:0;list-style:none}
 .counts li{border:1px solid var(--line);border-radius:4px;padding:.3rem .8rem}.counts b{font-size:1.3rem}
 details{margin:.5rem 0}summary{cursor:pointer}
@@ -197,7 +201,8 @@ def _summary(verdicts: Sequence[Verdict]) -> str:
     return (
         "<p>Every claim of both papers' abstracts and every published number used, with what was measured here beside "
         "it. Each verdict is worked out from stored results by a rule that is stated below; means are given with "
-        "standard deviation and number of runs, comparisons with a paired test.</p>"
+        "standard deviation and number of runs, or of what else they were taken over. A p-value is that of the test "
+        "that decides; there is none where a distance does.</p>"
         f'<ul class="counts" aria-label="Verdicts on the claims of the two papers">{items}</ul>'
         "<p>This page is written by <code>gnnq report</code>.</p>"
     )
@@ -218,8 +223,8 @@ def _differences_section(differences: pd.DataFrame) -> str:
     names = {"released": "the release", "ours": "here", "effect": "what it changes, measured"}
     measured = int((differences.effect != Status.NOT_RUN.value).sum())
     intro = (
-        f"<p>{measured} of {len(differences)} differences were measured. Differences are released minus ours, with a "
-        "paired t-test over seeds and splits.</p>"
+        f"<p>{measured} of {len(differences)} differences were measured. Differences are released minus ours over runs "
+        "that share data set, split and seed, with a paired t-test; means are those of these runs.</p>"
     )
     wide = {"the release": "wide", "here": "wide", "what it changes, measured": "wide"}
     return intro + table_html(differences.rename(columns=names), "", wide)
@@ -265,9 +270,19 @@ def _provenance(rows: pd.DataFrame | None) -> str:
     if rows is None or rows.empty:
         return note
     facts = rows.groupby("experiment", sort=True).agg(
-        runs=("config_key", "nunique"), rows=("value", "size"), device=("device", "last"), commit=("commit", "last")
+        runs=("config_key", "nunique"), rows=("value", "size"), devices=("device", _each), commits=("commit", _each)
     )
     return note + table_html(facts.reset_index().astype(str))
+
+
+def _each(values: pd.Series) -> str:
+    """Every value once.
+
+    Example:
+        >>> _each(pd.Series(["a", "b", "a", None]))
+        'a; b'
+    """
+    return "; ".join(values.dropna().astype(str).unique())
 
 
 def _titled_table(title: str, frame: pd.DataFrame) -> str:
@@ -327,10 +342,10 @@ def _pictures() -> list[_Picture]:
 
 
 def _tables() -> list[tuple[str, pd.DataFrame]]:
-    """The README's tables, its claims left out, whose results are there."""
+    """The README's tables whose results are there, without those that have a section of their own."""
     tables = []
     for name, make in readme.TABLES.items():
-        if name == "claims":
+        if name in SECTIONS_OF_THEIR_OWN:
             continue
         head, _, *lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in _padded(make())]
         tables.append((TABLE_TITLES.get(name, name.replace("_", " ").capitalize()), pd.DataFrame(lines, columns=head)))

@@ -29,6 +29,12 @@ NOT_SETTINGS = (
     "commit",
     "seconds",
 )
+# Tables whose runs have the same configuration: INT2 from scratch on a public split. One of them alone holds a choice
+# of the seeds, so rules read all.
+SCRATCH_TABLES = "methods_cora_scratch|paper_switches|paper_methods_*|paper_public_*"
+# The default of every switch; a row without the setting has its default.
+PLAIN = {"model": "smp", "as_released": False, "multiplier": False, "shared_ranges": False, "placement": "node",
+         "calibration": "evaluation", "dropout_first": False}  # fmt: skip
 BENCH_KEYS = ("bench", "case", "variant", "bits", "path")
 
 
@@ -74,9 +80,10 @@ class Results:
             experiment: a name or pattern such as "paper_depth_*"; several are separated by "|".
             wanted: column -> value, or list of values; rows without that setting do not match.
         """
-        names = self.rows.experiment.fillna("").map(str)
         patterns = experiment.split("|")
-        chosen = (self.rows.metric == metric) & names.map(lambda n: any(fnmatch.fnmatch(n, p) for p in patterns))
+        names = self.rows.experiment.fillna("").map(str)
+        matching = [name for name in names.unique() if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+        chosen = (self.rows.metric == metric) & names.isin(matching)
         for name, value in wanted.items():
             if name not in self.rows:
                 return self.rows.iloc[:0]
@@ -99,13 +106,44 @@ class Results:
         return table
 
 
+def plain(rows: pd.DataFrame, **instead: Any) -> pd.DataFrame:
+    """Rows of SMP with every switch of `PLAIN` at its default.
+
+    Args:
+        rows: from `Results.select`.
+        instead: switches at another value.
+
+    Example:
+        >>> rows = Results.of([{"metric": "m", "value": 1.0, "as_released": on} for on in (True, False)]).rows
+        >>> len(plain(rows)), plain(rows, as_released=True).as_released.tolist()
+        (1, [True])
+    """
+    for name, value in {**PLAIN, **instead}.items():
+        if name in rows:
+            rows = rows[(rows[name] == value) | (rows[name].isna() & (value == PLAIN[name]))]
+    return rows
+
+
+def int2_from_scratch(results: Results) -> pd.DataFrame:
+    """Test accuracies of INT2 SMP trained from scratch on public splits, all switches at their defaults, every run of
+    every table once.
+    """
+    return plain(results.select("test_accuracy", SCRATCH_TABLES, bits=2, start="scratch"))
+
+
 def _each_run_once(rows: pd.DataFrame) -> pd.DataFrame:
-    """Without runs that stand under another experiment's name already (see `ResultsStore.adopt`)."""
-    if rows.experiment.nunique() < 2:
+    """Every run once where it stands under several experiments' names (see `ResultsStore.adopt`): in the one with the
+    most of these rows.
+    """
+    sizes = rows.experiment.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    if len(sizes) < 2:
         return rows
-    settings = [name for name in rows if name not in NOT_SETTINGS]
+    settings = [name for name in rows if name not in NOT_SETTINGS and rows[name].nunique(dropna=False) > 1]
+    if not settings:
+        return rows[rows.experiment == sizes.index[0]]
     text = rows[settings].map(str).agg("|".join, axis=1)
-    return rows[rows.experiment == rows.groupby(text).experiment.transform("first")]
+    rank = rows.experiment.map({name: place for place, name in enumerate(sizes.index)})
+    return rows[rank == rank.groupby(text).transform("min")]
 
 
 def _with_settings(rows: pd.DataFrame, configs: Mapping[str, Mapping]) -> pd.DataFrame:

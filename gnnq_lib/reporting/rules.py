@@ -30,6 +30,7 @@ class Status(str, Enum):
     HOLDS = "holds"
     IN_PART = "holds in part"
     DOES_NOT_HOLD = "does not hold"
+    CANNOT_TELL = "cannot be told"  # measured, but the runs are too few or differ too much to tell
     NOT_RUN = "not run"
 
 
@@ -40,10 +41,10 @@ class Finding:
     Attributes:
         status: the verdict.
         why: one sentence, made from the numbers.
-        ours: our number as text, "83.7 ± 0.8 (10)".
+        ours: our number as text with spread and count, "83.7 ± 0.8 (10)".
         comparison: ratio to, or difference from, the claim's number, as text.
         value: our number in the claim's unit; NaN without one.
-        p_value: of the paired test the verdict rests on (the largest one where there are several); NaN without one.
+        p_value: of the test that decides, the largest one where several are needed; NaN where no test decides.
         rows: the measurements used.
     """
 
@@ -57,6 +58,7 @@ class Finding:
 
 
 Rule = Callable[..., Finding]
+LEAST_RUNS = 3  # with fewer runs a claim holds in part at most
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,16 @@ def status_of(holds: bool, in_part: bool) -> Status:
     return Status.HOLDS if holds else Status.IN_PART if in_part else Status.DOES_NOT_HOLD
 
 
+def at_most_in_part(status: Status, runs: int) -> Status:
+    """The status, but "holds in part" in place of "holds" where it rests on fewer than `LEAST_RUNS` runs.
+
+    Example:
+        >>> at_most_in_part(Status.HOLDS, 1).value, at_most_in_part(Status.HOLDS, 3).value
+        ('holds in part', 'holds')
+    """
+    return Status.IN_PART if status is Status.HOLDS and runs < LEAST_RUNS else status
+
+
 def spread_of(rows: pd.DataFrame) -> str:
     """Mean ± std (n) of the values.
 
@@ -132,6 +144,19 @@ def spread_of(rows: pd.DataFrame) -> str:
         '81.0 ± 1.4 (2)'
     """
     return mean_and_spread(rows.value.mean(), rows.value.std(), len(rows))
+
+
+def span_and_spread(values: pd.Series, digits: int, unit: str, over: str, sign: str = "") -> str:
+    """Smallest to largest value, and mean ± std with what the values are counted over.
+
+    Example:
+        >>> span_and_spread(pd.Series([3.0, 4.0]), 1, " times", "graphs")
+        '3.0 to 4.0 times; mean 3.5 ± 0.7 (2 graphs)'
+    """
+    low, high = f"{values.min():{sign}.{digits}f}", f"{values.max():{sign}.{digits}f}"
+    spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
+    reach = low if low == high else f"{low} to {high}"
+    return f"{reach}{unit}; mean {values.mean():{sign}.{digits}f}{spread} ({len(values)} {over})"
 
 
 def span(values: pd.Series, digits: int) -> str:

@@ -41,12 +41,36 @@ class PairedTest:
         return self.difference > 0 and (self.p_value if p_value is None else p_value) < SIGNIFICANT
 
 
-def paired_test(first: pd.DataFrame, second: pd.DataFrame) -> PairedTest:
-    """Student's t-test on the differences of runs that share data set, split and seed.
+def paired_values(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Values of runs that share data set, split and seed: columns `first` and `second`, a row per pair.
 
     Args:
         first, second: rows of one metric with `value` and the columns of `PAIRED_ON` that both have; where a method has
             several runs of one seed (on other settings), their mean counts.
+
+    Raises:
+        InputError: if no run of one has a partner in the other.
+
+    Example:
+        >>> a = pd.DataFrame({"seed": [0, 1], "value": [3.0, 4.0]})
+        >>> paired_values(a, a[a.seed == 1]).reset_index().to_numpy().tolist()
+        [[1.0, 4.0, 4.0]]
+    """
+    on = [name for name in PAIRED_ON if name in first and name in second]
+    columns = {
+        name: frame.groupby(on, dropna=False).value.mean() for name, frame in (("first", first), ("second", second))
+    }
+    pairs = pd.concat(columns, axis=1, join="inner").dropna()
+    if pairs.empty:
+        raise InputError("the two methods share no seed and split; run both on the same seeds.")
+    return pairs
+
+
+def paired_test(first: pd.DataFrame, second: pd.DataFrame) -> PairedTest:
+    """Student's t-test on the differences of runs that share data set, split and seed.
+
+    Args:
+        first, second: as for `paired_values`.
 
     Raises:
         InputError: if no run of one has a partner in the other.
@@ -57,33 +81,58 @@ def paired_test(first: pd.DataFrame, second: pd.DataFrame) -> PairedTest:
         >>> round(test.difference, 3), test.n, round(test.p_value, 4)
         (2.167, 3, 0.0059)
     """
-    on = [name for name in PAIRED_ON if name in first and name in second]
-    columns = [frame.groupby(on, dropna=False).value.mean() for frame in (first, second)]
-    pairs = pd.concat(columns, axis=1, join="inner").dropna()
-    if pairs.empty:
-        raise InputError("the two methods share no seed and split; run both on the same seeds.")
-    differences = pairs.iloc[:, 0] - pairs.iloc[:, 1]
+    pairs = paired_values(first, second)
+    return mean_test(pairs["first"] - pairs["second"])
+
+
+def mean_test(differences: pd.Series, against: float = 0.0, side: str = "two-sided") -> PairedTest:
+    """Student's t-test of whether the mean of some differences is a given number.
+
+    Args:
+        differences: of pairs, or any independent values.
+        against: the number.
+        side: "two-sided"; "greater" asks whether the mean is above it.
+
+    Example:
+        >>> test = mean_test(pd.Series([-0.5, -0.4, -0.6]), against=-1, side="greater")
+        >>> round(test.difference, 2), round(test.p_value, 4)
+        (-0.5, 0.0065)
+    """
     n, mean = len(differences), float(differences.mean())
     if n < 2:
         return PairedTest(mean, math.nan, n, math.nan)
-    std = float(differences.std())
+    std, off = float(differences.std()), mean - against
     if std < 1e-12 * max(1.0, abs(mean)):  # the t-test divides by it
-        return PairedTest(mean, 0.0, n, 1.0 if abs(mean) < 1e-12 else 0.0)
-    return PairedTest(mean, std, n, float(stats.ttest_1samp(differences, 0.0).pvalue))
+        same = abs(off) < 1e-12 or (side == "greater" and off < 0)
+        return PairedTest(mean, 0.0, n, 1.0 if same else 0.0)
+    return PairedTest(mean, std, n, float(stats.ttest_1samp(differences, against, alternative=side).pvalue))
+
+
+def relative_differences(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
+    """By how many per cent the first is above the second, per pair of runs (see `paired_values`).
+
+    Example:
+        >>> a = pd.DataFrame({"seed": [0, 1], "value": [3.0, 4.0]})
+        >>> relative_differences(a, a.assign(value=2.0)).tolist()
+        [50.0, 100.0]
+    """
+    pairs = paired_values(first, second)
+    return 100 * (pairs["first"] / pairs["second"] - 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction: p-values that allow for how many comparisons were made; NaN counts as 1.
+    """Holm's correction: p-values that allow for how many comparisons were made.
+
+    A NaN, where there was one pair and so no test, stays NaN and is not counted.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
     """
-    known = [1.0 if math.isnan(p) else p for p in p_values]
-    order = sorted(range(len(known)), key=known.__getitem__)
-    corrected, largest = [0.0] * len(known), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(known) - rank) * known[index]))
+    made = [index for index, p in enumerate(p_values) if not math.isnan(p)]
+    corrected, largest = [math.nan] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(made, key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(made) - rank) * p_values[index]))
         corrected[index] = largest
     return corrected
 

@@ -25,27 +25,21 @@ class Verdict:
     Attributes:
         claim, finding: the two.
         command: what measures the results it rests on.
+        seconds: that the runs behind it took, added up, a teacher that several share once; NaN where none are stored
+            run by run.
     """
 
     claim: Claim
     finding: Finding
     command: str
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that the runs behind it took, added up; NaN where none are stored run by run.
-
-        Example:
-            >>> math.isnan(Verdict(load_claims()[0], Finding(Status.NOT_RUN, "nothing stored"), "").seconds)
-            True
-        """
-        if "config_key" not in self.finding.rows:
-            return math.nan
-        return float(self.finding.rows.drop_duplicates("config_key").seconds.sum())
+    seconds: float = math.nan
 
 
 def judge(claim: Claim, results: Results) -> Verdict:
     """Apply the claim's rule to the results.
+
+    The command is that of the tables whose rows the finding rests on; the rule's own where there are none or it was not
+    run.
 
     Raises:
         InputError: if the rule is unknown or does not take the arguments that the claim gives.
@@ -58,7 +52,39 @@ def judge(claim: Claim, results: Results) -> Verdict:
         if not _about_arguments(error):
             raise
         raise InputError(f"claim {claim.name!r}: rule {claim.rule!r} does not take {dict(claim.arguments)}.") from None
-    return Verdict(claim, finding, command)
+    if finding.status is not Status.NOT_RUN:
+        command = commands(finding.rows) or command
+    return Verdict(claim, finding, command, cost(finding.rows, results))
+
+
+def commands(rows: pd.DataFrame) -> str:
+    """The commands that measure some rows, by the tables they stand in; "" where they stand in none.
+
+    Example:
+        >>> commands(pd.DataFrame({"experiment": ["depth", "rec_dims", "depth"]})), commands(pd.DataFrame())
+        ('gnnq run depth && gnnq run rec_dims', '')
+    """
+    return " && ".join(f"gnnq run {name}" for name in sorted(set(rows.experiment))) if "experiment" in rows else ""
+
+
+def cost(rows: pd.DataFrame, results: Results) -> float:
+    """Seconds of the runs behind some rows: of a run whose training was resumed the whole training, not its last part
+    alone; of a teacher that several runs share, its training once. NaN where none are stored run by run.
+
+    Args:
+        rows: with `config_key` and `seconds`.
+        results: where the runs' `train_seconds` and `teacher_seconds` stand.
+    """
+    if "config_key" not in rows:
+        return math.nan
+    whole = rows.drop_duplicates("config_key").set_index("config_key").seconds
+    every = results.rows[results.rows.config_key.isin(whole.index)]
+    trained = every[every.metric == "train_seconds"].drop_duplicates("config_key").set_index("config_key").value
+    teachers = every[every.metric == "teacher_seconds"].drop_duplicates("config_key")
+    alone = whole.drop(teachers.config_key)  # without a teacher of their own
+    recommenders = trained.reindex(teachers.config_key).sum()
+    shared = teachers.drop_duplicates(["dataset", "seed", "dim", "value"]).value.sum()
+    return float(pd.concat([alone, trained.reindex(alone.index)], axis=1).max(axis=1).sum() + recommenders + shared)
 
 
 def _about_arguments(error: Exception) -> bool:
@@ -90,6 +116,8 @@ def _line(verdict: Verdict) -> tuple[str, ...]:
     claim, found = verdict.claim, verdict.finding
     p_value = "" if math.isnan(found.p_value) else "< 0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"
     seconds = "" if math.isnan(verdict.seconds) else f"{verdict.seconds:,.0f}"
+    if not seconds and found.status is not Status.NOT_RUN:
+        seconds = "not stored: a benchmark keeps medians only"
     return (
         claim.name, found.status.value, claim.text, claim.stated, found.ours, found.comparison, found.why, p_value,
         verdict.command, seconds, f"{claim.source} [{claim.read}]",
@@ -97,11 +125,11 @@ def _line(verdict: Verdict) -> tuple[str, ...]:
 
 
 def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
-    """How many claims hold, hold in part, do not hold, were not run.
+    """How many claims hold, hold in part, do not hold, cannot be told, were not run.
 
     Example:
         >>> counts([])
-        {'holds': 0, 'holds in part': 0, 'does not hold': 0, 'not run': 0}
+        {'holds': 0, 'holds in part': 0, 'does not hold': 0, 'cannot be told': 0, 'not run': 0}
     """
     return {status.value: sum(v.finding.status is status for v in verdicts) for status in Status}
 

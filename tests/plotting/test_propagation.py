@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
-from gnnq_lib.plotting.propagation import doubling_ticks, lines_against_depth
+from gnnq_lib.plotting.propagation import doubling_ticks, lines_against_depth, runs_text
 from gnnq_lib.plotting.style import look
 
 
@@ -27,3 +28,13 @@ def test_depths_are_shown_as_whole_numbers(axes):
     doubling_ticks(axes, [0, 2, 64])
     axes.figure.canvas.draw()
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "2", "64"]
+
+
+def test_spreads_are_drawn_as_bars(axes):
+    lines_against_depth(axes, {"smp": ([1, 2], [80.0, 81.0])}, "accuracy (%)", spreads={"smp": [1.0, 2.0]})
+    (bars,) = axes.containers
+    assert bars.has_yerr and [list(line[:, 1]) for line in bars[2][0].get_segments()] == [[79.0, 81.0], [79.0, 83.0]]
+
+
+def test_numbers_of_runs():
+    assert runs_text(pd.Series([3, 3])) == "n = 3" and runs_text(pd.Series([10, 5])) == "n = 5 to 10"

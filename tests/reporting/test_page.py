@@ -100,6 +100,23 @@ def test_benchmarks_are_folded_away_with_what_all_rows_share(text):
     assert "inference (6 rows)" in folded and "threads: 1" in folded and "packed (real low-bit)" in folded
 
 
+def test_what_cannot_be_told_has_a_badge_and_is_counted(text):
+    assert ".cannot-be-told{" in text and "</b> cannot be told" in text
+    assert 'class="badge cannot-be-told"' in table_html(pd.DataFrame({"verdict": ["cannot be told"]}))
+
+
+def test_every_device_of_a_table_is_listed():
+    rows = pd.DataFrame({"experiment": "t", "config_key": ["a", "b", "c"], "value": 1.0, "commit": ["x", "x", "y"],
+                         "device": ["CPU", "H100", "CPU"]})  # fmt: skip
+    assert "<td>CPU; H100</td><td>x; y</td>" in pages._provenance(rows)
+
+
+def test_no_table_stands_twice(monkeypatch):
+    monkeypatch.setattr(pages.readme, "TABLES", dict.fromkeys(("targets", "claims", "recommendation_large"),
+                                                              lambda: "| a |\n| --- |\n| 1 |"))  # fmt: skip
+    assert [title for title, _ in pages._tables()] == [pages.TABLE_TITLES["recommendation_large"]]
+
+
 def test_verdicts_are_badges_with_words(text):
     assert '<span class="badge holds">holds</span>' in text and '<span class="badge not-run">not run</span>' in text
 
@@ -126,7 +143,7 @@ def difference(results, words):
 def test_differences_are_not_run_without_results():
     frame = release_differences(Results.of([]))
     known = frame[~frame.effect.eq("not run")]
-    assert set(known.released.str.split().str[0]) == {"Embeddings", "Codes"}  # from the printed logs; a pointer to B3
+    assert set(known.released.str.split().str[0]) == {"Embeddings"}  # from the printed logs
 
 
 def test_gradient_difference_by_hand():
@@ -144,7 +161,39 @@ def test_collapse_by_hand():
     rows = runs("rec_methods", [0.04, 0.05], "recall@10", method="gnaq_as_released", linear_head=True, **where)
     rows += runs("rec_methods", [0.18, 0.18], "recall@10", method="gnaq", linear_head=False, **where)
     effect = difference(rows, "taken anew")
-    assert "released 0.0450 ± 0.0071 (2), ours 0.1800 ± 0.0000 (2): -75.0 % recall@10" in effect
+    assert "with its linear head, recall@10: released 0.0450 ± 0.0071 (2), ours 0.1800 ± 0.0000 (2): -75.0 %" in effect
+
+
+def test_means_and_change_are_those_of_the_pairs():
+    """Ten runs of ours, three of the release: the seven without a partner enter neither side."""
+    where = {"method": "qlr", "calibration": "evaluation", "multiplier": False, "placement": "node"}
+    where |= {"as_released": False}
+    rows = runs("calibration", [70.0, 71.0, 72.0], dropout_first=True, **where)
+    rows = [{**row, "calibration": "training"} for row in rows]
+    rows += runs("calibration", [72.0, 73.0, 74.0] + [10.0] * 7, dropout_first=False, **where)
+    assert "released 71.0 ± 1.0 (3), ours 73.0 ± 1.0 (3): -2.0 points" in difference(rows, "last training step")
+
+
+def test_rankings_are_given_per_data_set():
+    where = {"start": "teacher", "dim": 64, "model": "lightgcn", "metric": "recall@10"}
+    rows = []
+    for dataset, level in (("lastfm", 0.2), ("gowalla", 0.02)):
+        rows += runs("rec_methods", [level / 2], method="gnaq_as_released", linear_head=True, dataset=dataset, **where)
+        rows += runs("rec_methods", [level], method="gnaq", linear_head=False, dataset=dataset, **where)
+    effect = difference(rows, "taken anew")
+    assert "LastFM: released 0.1000 (1), ours 0.2000 (1): -50.0 % (no test with one pair)" in effect
+    assert "Gowalla: released 0.0100 (1), ours 0.0200 (1): -50.0 %" in effect
+
+
+def test_an_ablation_of_the_release_keeps_every_other_setting():
+    """A run whose order weight differs too is no side of the comparison."""
+    usual = {"placement": "lloyd", "tanh": False, "linear_head": False, "anchor": 0.0, "order_weight": 0.0}
+    where = {"method": "gnaq", "dim": 64, "dataset": "lastfm", "metric": "ndcg@10"}
+    rows = runs("rec_ablations", [0.17, 0.18], **where, **usual)
+    rows += runs("rec_ablations", [0.16, 0.17], **where, **{**usual, "placement": "released"})
+    rows += runs("rec_ablations", [0.01, 0.01], **where, **{**usual, "order_weight": 5.0})
+    rows += runs("rec_ablations", [0.01, 0.01], **where, **{**usual, "order_weight": 5.0, "placement": "released"})
+    assert "released 0.1650 ± 0.0071 (2), ours 0.1750 ± 0.0071 (2)" in difference(rows, "0.2, 0.4, 0.6, 0.8")
 
 
 def test_shared_ranges_by_hand():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from gnnq_lib.reporting.statistics import compare_with_each, holm, paired_test
+from gnnq_lib.reporting.statistics import compare_with_each, holm, mean_test, paired_test, relative_differences
 
 
 def frame(values, **columns):
@@ -42,6 +42,17 @@ def test_constant_differences(shift, p_value):
     assert paired_test(frame([1.0 + shift, 2.0 + shift]), frame([1.0, 2.0])).p_value == p_value
 
 
+def test_one_sided_test_is_scipys():
+    values = pd.Series([-0.5, -2.0, 0.3, -0.9])
+    test = mean_test(values, -1, "greater")
+    assert test.p_value == pytest.approx(stats.ttest_1samp(values, -1, alternative="greater").pvalue)
+
+
+def test_relative_differences_are_of_common_seeds_only():
+    first, second = frame([2.0, 3.0]), frame([1.0, 2.0, 100.0])
+    assert relative_differences(first, second).tolist() == [100.0, 50.0]
+
+
 def test_without_a_common_seed(refuses):
     with refuses("share no seed"):
         paired_test(frame([1.0]), frame([1.0]).assign(seed=7))
@@ -50,7 +61,12 @@ def test_without_a_common_seed(refuses):
 def test_holm_by_hand():
     # 3 x 0.01, then 2 x 0.03 = 0.06, then max(0.06, 0.04)
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
-    assert holm([math.nan]) == [1.0]
+
+
+def test_holm_leaves_out_what_was_not_tested():
+    """One pair gives no test: it is neither counted among the comparisons nor shown as p = 1."""
+    corrected = holm([math.nan, 0.02, math.nan, 0.03])
+    assert corrected[1::2] == pytest.approx([0.04, 0.04]) and all(math.isnan(p) for p in corrected[::2])
 
 
 def test_each_comparison_is_corrected():
