@@ -170,6 +170,15 @@ def test_recommendation_table_by_hand():
     ]
 
 
+def test_the_state_after_the_last_epoch_has_a_line_of_its_own():
+    configs = {"a": {"method": "gnaq_as_released", "bits": 2, "linear_head": False}}
+    values = {"recall@10": 0.18, "ndcg@10": 0.17, "last_recall@10": 0.09, "last_ndcg@10": 0.08, "model_bytes": 100}
+    rows = pd.DataFrame([{"metric": metric, "value": value} for metric, value in values.items()])
+    rows = rows.assign(config_key="a", method="gnaq_as_released", dataset="lastfm")
+    lines = readme.recommendation_table(rows, configs, ("lastfm",)).splitlines()[2:]
+    assert [line.split("|")[2:4] for line in lines] == [[" 18.00 (1) ", " 17.00 (1) "], [" 9.00 (1) ", " 8.00 (1) "]]
+
+
 def test_released_runs_that_keep_the_start_are_counted():
     keys = {"a": False, "b": False, "c": True}
     rows = pd.DataFrame({"config_key": list("abca"), "value": [0.0, 20.0, 0.0, 0.1]})

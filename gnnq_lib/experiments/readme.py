@@ -29,12 +29,14 @@ METHODS = {
     "node_free": "a free scale per node",
     "node_pow2": "a power of two per node (ours)",
 }
+AFTER_LAST = "the same after its last epoch"
 # Rows of the recommendation table, in this order: label, and the settings that a run must have.
 RECOMMENDERS = {
     "FP32, trained on with the same budget": {"method": "fp32"},
     "GNAQ (ours), 2 bits": {"method": "gnaq", "bits": 2},
     "GNAQ as released, 2 bits": {"method": "gnaq_as_released", "linear_head": True},
     "GNAQ as released, without its linear head, 2 bits": {"method": "gnaq_as_released", "linear_head": False},
+    AFTER_LAST: {"method": "gnaq_as_released", "linear_head": False},
     "LSQ, 2 bits": {"method": "lsq"},
     "N2UQ, 2 bits": {"method": "n2uq"},
     "rounded, levels per node, 2 bits": {"method": "post_training_node"},
@@ -143,7 +145,10 @@ def size_table(rows: pd.DataFrame) -> str:
 
 
 def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict], wanted_sets: tuple[str, ...]) -> str:
-    """Methods down; per data set Recall@10 and NDCG@10 in per cent; how many times smaller than FP32."""
+    """Methods down; per data set Recall@10 and NDCG@10 in per cent; how many times smaller than FP32.
+
+    Metrics are those of the epoch that validation chose, in the line `AFTER_LAST` those of the last one.
+    """
     rows = rows[rows.dataset.isin(wanted_sets)]
     settings = pd.DataFrame(rows.config_key.map(configs).tolist(), index=rows.index)
     datasets = [name for name in wanted_sets if name in set(rows.dataset)]
@@ -151,11 +156,12 @@ def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict], wanted_se
     lines = []
     for label, wanted in RECOMMENDERS.items():
         part = rows[(settings[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+        prefix = "last_" if label == AFTER_LAST else ""
         cells = [
             mean_std(found.assign(value=100 * found.value), digits=2)
             for dataset in datasets
             for metric in ("recall@10", "ndcg@10")
-            for found in [part[(part.dataset == dataset) & (part.metric == metric)]]
+            for found in [part[(part.dataset == dataset) & (part.metric == prefix + metric)]]
         ]
         size = part[part.metric == "model_bytes"].groupby("dataset").value.mean()
         if len(size):
