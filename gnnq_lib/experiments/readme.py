@@ -194,11 +194,17 @@ def _accuracy(name: str) -> pd.DataFrame:
     return frame[frame.metric == "test_accuracy"]
 
 
-def _from_scratch() -> pd.DataFrame:
-    """INT2 from scratch on Cora: every stored seed of each method, not those of one table alone."""
+def _from_scratch(dataset: str = "cora", **instead: bool) -> pd.DataFrame:
+    """INT2 from scratch: every stored seed of each method, not those of one table alone."""
     results = importlib.import_module(_RESULTS)
-    rows = results.int2_from_scratch(results.Results.stored())
-    return rows[rows.dataset == "cora"]
+    rows = results.int2_from_scratch(results.Results.stored(), **instead)
+    return rows[rows.dataset == dataset]
+
+
+def _qlr(dataset: str, as_released: bool) -> str:
+    """Accuracy of 2-bit QLR from scratch, with the released gradient of its ranges or the correct one."""
+    rows = _from_scratch(dataset, as_released=as_released)
+    return mean_std(rows[rows.method == "qlr"])
 
 
 def _recommenders() -> tuple[pd.DataFrame, dict[str, dict]]:
@@ -267,13 +273,6 @@ def _training_speedup() -> str:
     return f"{rows[(rows.variant == 'sparse') & (rows.threads == 1)].speedup_vs_dense.iloc[0]:.0f}"
 
 
-def _qlr_on_citeseer(as_released: bool) -> str:
-    """Accuracy of 2-bit QLR from scratch, with the released gradient of its ranges or the correct one."""
-    rows, configs = _accuracy("paper_methods_citeseer"), ResultsStore("paper_methods_citeseer").configs()
-    rows = rows[(rows.method == "qlr") & (rows.bits == 2)]
-    return mean_std(rows[[configs[key]["as_released"] == as_released for key in rows.config_key]])
-
-
 def _minutes(command: str) -> str:
     rows = _bench("fresh_clone").set_index("case")
     return f"{rows.seconds[command] / 60:.0f}"
@@ -311,8 +310,10 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "int2_cora": lambda: _span(_int2_on_cora()),
     "claimed_int2": lambda: _claimed("A1"),
     "claimed_int4": lambda: _claimed("A2"),
-    "qlr_citeseer": lambda: _qlr_on_citeseer(as_released=False),
-    "qlr_citeseer_released": lambda: _qlr_on_citeseer(as_released=True),
+    "qlr_cora": lambda: _qlr("cora", as_released=False),
+    "qlr_cora_released": lambda: _qlr("cora", as_released=True),
+    "qlr_citeseer": lambda: _qlr("citeseer", as_released=False),
+    "qlr_citeseer_released": lambda: _qlr("citeseer", as_released=True),
     "int2_speedups": lambda: _span(_speedups(2)),
     "int4_speedups": lambda: _span(_speedups(4)),
     "sums_128": lambda: _sums_against_ours(128),

@@ -124,11 +124,11 @@ def plain(rows: pd.DataFrame, **instead: Any) -> pd.DataFrame:
     return rows
 
 
-def int2_from_scratch(results: Results) -> pd.DataFrame:
-    """Test accuracies of INT2 SMP trained from scratch on public splits, all switches at their defaults, every run of
-    every table once.
+def int2_from_scratch(results: Results, **instead: Any) -> pd.DataFrame:
+    """Test accuracies of INT2 SMP trained from scratch on public splits, all switches at their defaults but those
+    given (see `plain`), every run of every table once.
     """
-    return plain(results.select("test_accuracy", SCRATCH_TABLES, bits=2, start="scratch"))
+    return plain(results.select("test_accuracy", SCRATCH_TABLES, bits=2, start="scratch"), **instead)
 
 
 def _each_run_once(rows: pd.DataFrame) -> pd.DataFrame:
