@@ -208,6 +208,23 @@ def split_interactions(
     return RatingSplit(data, data.train.select(~chosen), data.train.select(chosen), data.test, protocol)
 
 
+def part_dispersion(part: UserItems, rest: UserItems, least: int = 20) -> float:
+    """How unevenly a part takes from the items' interactions: near 1 where it was drawn at random, larger otherwise.
+
+    The mean over items with at least `least` of their n interactions in both together of (t - n p)^2 / (n p (1 - p)),
+    t of them in the part, p the part's share of all interactions.
+
+    Example:
+        >>> users, half = list(range(40)), [0] * 20 + [1] * 20
+        >>> part_dispersion(UserItems(users, half, 40, 2), UserItems(users, half[::-1], 40, 2))
+        0.0
+    """
+    t, n = part.item_counts, part.item_counts + rest.item_counts
+    p = t.sum() / n.sum()
+    t, n = t[n >= least], n[n >= least]
+    return float(((t - n * p) ** 2 / (n * p * (1 - p))).mean())
+
+
 def leave_out_per_user(pairs: UserItems, count: int, seed: int) -> np.ndarray:
     """Mask of `count` random interactions per user, of all but one where a user has no more than that.
 

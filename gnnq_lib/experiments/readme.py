@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from gnnq_lib.errors import InputError
+from gnnq_lib.experiments.notebook_runner import notebook_paths
 from gnnq_lib.experiments.store import ResultsStore, mean_and_spread
 from gnnq_lib.files import atomic_write
 from gnnq_lib.naming import case_title, dataset_title, listed
@@ -46,7 +47,6 @@ RECOMMENDERS = {
 }
 # Data sets of one table are few enough for its columns to be read.
 SMALL_SETS, LARGE_SETS = ("lastfm", "ml-100k", "ml-1m"), ("gowalla", "yelp2018", "amazon-book-kgat")
-NOTEBOOKS = 14
 # What these tables say is worked out one floor up, so it is looked up when they are made.
 _CLAIMS, _TARGETS = "gnnq_lib.reporting.verdicts", "gnnq_lib.reporting.targets"
 _RESULTS = "gnnq_lib.reporting.results"
@@ -324,7 +324,7 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "test_minutes": lambda: _minutes("make test"),
     "gnaq_recall": lambda: _span(_kept_by_gnaq("recall@10")),
     "gnaq_ndcg": lambda: _span(_kept_by_gnaq("ndcg@10")),
-    **{f"seconds_{number:02}": partial(_notebook_seconds, f"{number:02}") for number in range(NOTEBOOKS)},
+    **{f"seconds_{path.name[:2]}": partial(_notebook_seconds, path.name[:2]) for path in notebook_paths()},
     "released_untrained": lambda: untrained_as_released(*_recommenders()),
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -124,6 +124,23 @@ def status_of(holds: bool, in_part: bool) -> Status:
         'holds in part'
     """
     return Status.HOLDS if holds else Status.IN_PART if in_part else Status.DOES_NOT_HOLD
+
+
+def status_of_gains(above: Collection[bool], below: Collection[bool]) -> Status:
+    """Of several comparisons: holds if all were won, in part if some; does not hold if none was and one was lost.
+
+    Where none was won and none lost, it cannot be told.
+
+    Args:
+        above, below: whether a comparison was clearly won, and clearly lost.
+
+    Example:
+        >>> status_of_gains([True, False], [False, True]).value, status_of_gains([False], [False]).value
+        ('holds in part', 'cannot be told')
+    """
+    if any(above):
+        return status_of(all(above), True)
+    return Status.DOES_NOT_HOLD if any(below) else Status.CANNOT_TELL
 
 
 def at_most_in_part(status: Status, runs: int) -> Status:

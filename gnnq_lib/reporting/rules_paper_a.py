@@ -14,7 +14,6 @@ from gnnq_lib.reporting.results import SCRATCH_TABLES, Results, int2_from_scratc
 from gnnq_lib.reporting.rules import (
     LEAST_RUNS,
     Finding,
-    Status,
     at_most_in_part,
     not_run,
     p_text,
@@ -23,9 +22,10 @@ from gnnq_lib.reporting.rules import (
     span_and_spread,
     spread_of,
     status_of,
+    status_of_gains,
     title,
 )
-from gnnq_lib.reporting.statistics import SIGNIFICANT, PairedTest, holm, mean_test, paired_test, paired_values
+from gnnq_lib.reporting.statistics import PairedTest, holm, mean_test, paired_test, paired_values
 
 SPEED_CASES = ("pubmed", "cs", "generated")  # what a graph's name starts with; there are two generated ones
 THEIRS = ("qlr", "bt", "bt_star")
@@ -296,7 +296,7 @@ def multiplier_helps(results: Results, claim: Claim) -> Finding:
         return not_run("SMP with and without its multiplier is not stored")
     test = paired_test(on, off)
     return Finding(
-        at_most_in_part(with_and_without(test), test.n),
+        at_most_in_part(status_of_gains([test.clearly_above()], [test.clearly_below()]), test.n),
         f"SMP in FP32 on Cora with the multiplier gives {spread_of(on)} %, without it {spread_of(off)} %: "
         f"{test.difference:+.2f} points over {test.n} pairs, {p_text(test.p_value)}.",
         spread_of(on),
@@ -305,18 +305,6 @@ def multiplier_helps(results: Results, claim: Claim) -> Finding:
         test.p_value,
         rows,
     )
-
-
-def with_and_without(test: PairedTest) -> Status:
-    """Holds where something is clearly better with a part, does not where it is clearly worse; else it cannot be told.
-
-    Example:
-        >>> with_and_without(PairedTest(0.1, 1.0, 4, 0.8)).value
-        'cannot be told'
-    """
-    if math.isnan(test.p_value) or test.p_value >= SIGNIFICANT:
-        return Status.CANNOT_TELL
-    return Status.HOLDS if test.difference > 0 else Status.DOES_NOT_HOLD
 
 
 @rule("gnnq run methods_cora_scratch && gnnq run paper_switches && gnnq run paper_methods_citeseer")
@@ -384,15 +372,13 @@ def bt_star_helps(results: Results, claim: Claim) -> Finding:
     tests = {name: paired_test(*pair) for name, pair in parts.items()}
     corrected = dict(zip(tests, holm([test.p_value for test in tests.values()])))
     above = {name: test.clearly_above(corrected[name]) for name, test in tests.items()}
-    below = {name: test.difference < 0 and corrected[name] < SIGNIFICANT for name, test in tests.items()}
+    below = {name: test.clearly_below(corrected[name]) for name, test in tests.items()}
     each = "; ".join(
         f"{name} {spread_of(parts[name][0])} % against {spread_of(parts[name][1])} %, {test.difference:+.1f} points "
         f"over {test.n} pairs ({p_text(corrected[name])})"
         for name, test in tests.items()
     )
-    status = status_of(all(above.values()), any(above.values()))
-    if status is Status.DOES_NOT_HOLD and not any(below.values()):
-        status = Status.CANNOT_TELL
+    status = status_of_gains(above.values(), below.values())
     decides = above if any(above.values()) else below
     return Finding(
         at_most_in_part(status, min(test.n for test in tests.values())),
@@ -419,9 +405,7 @@ def error_by_degree(results: Results, claim: Claim) -> Finding:
     tests = {name: mean_test(part.value) for name, part in parts.items()}
     corrected = dict(zip(tests, holm([test.p_value for test in tests.values()])))
     rises = {name: test.difference > 0.1 and test.clearly_above(corrected[name]) for name, test in tests.items()}
-    status = status_of(all(rises.values()), any(rises.values()))
-    if status is Status.DOES_NOT_HOLD and any(test.difference > 0.1 for test in tests.values()):
-        status = Status.CANNOT_TELL
+    status = status_of_gains(rises.values(), [all(test.difference <= 0.1 for test in tests.values())])
     each = ", ".join(
         f"{title(name)} {test.difference:+.2f} ± {test.std:.2f} ({test.n} seeds, {p_text(corrected[name])})"
         for name, test in tests.items()
@@ -545,10 +529,8 @@ def gain_over_plain_training(results: Results, claim: Claim, method: str, bits: 
     tests = {name: paired_test(*pair) for name, pair in parts.items()}
     corrected = dict(zip(names, holm([test.p_value for test in tests.values()])))
     above = {name: tests[name].clearly_above(corrected[name]) for name in names}
-    below = {name: tests[name].difference < 0 and corrected[name] < SIGNIFICANT for name in names}
-    status = status_of(all(above.values()), any(above.values()))
-    if status is Status.DOES_NOT_HOLD and not any(below.values()):
-        status = Status.CANNOT_TELL
+    below = {name: tests[name].clearly_below(corrected[name]) for name in names}
+    status = status_of_gains(above.values(), below.values())
     each = "; ".join(
         f"{title(name)} {spread_of(pair[0])} % against {spread_of(pair[1])} %, {tests[name].difference:+.1f} points "
         f"over {tests[name].n} pairs ({p_text(corrected[name])})"

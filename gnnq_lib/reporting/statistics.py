@@ -40,6 +40,10 @@ class PairedTest:
         """
         return self.difference > 0 and (self.p_value if p_value is None else p_value) < SIGNIFICANT
 
+    def clearly_below(self, p_value: float | None = None) -> bool:
+        """Whether the difference is negative and significant; with another p-value if one is given, as after Holm."""
+        return self.difference < 0 and (self.p_value if p_value is None else p_value) < SIGNIFICANT
+
 
 def paired_values(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Values of runs that share data set, split and seed: columns `first` and `second`, a row per pair.

@@ -12,6 +12,7 @@ from gnnq_lib.datasets.interactions import (
     interactions_from_pairs,
     leave_out_per_user,
     parse_interactions,
+    part_dispersion,
     split_interactions,
 )
 from gnnq_lib.datasets.interactions_generated import power_law_interactions
@@ -189,6 +190,15 @@ def test_real_sets_have_the_listed_sizes(name, real_data):
     data = load_interactions(name, root=real_data)  # sizes are checked by the loader
     assert data.num_users == INTERACTION_SETS[name].num_users
     assert (data.titles[0] == "Toy Story (1995)") if name == "ml-100k" else data.titles is None
+
+
+@pytest.mark.parametrize(("name", "ratio"), [("gowalla", 2.7), ("yelp2018", 5.3)])
+def test_published_test_parts_are_not_drawn_at_random(name, ratio, real_data):
+    """What notebook 09 and the README say; a validation part of ours is drawn at random."""
+    data = load_interactions(name, root=real_data)
+    assert part_dispersion(data.test, data.train) == pytest.approx(ratio, abs=0.05)
+    split = split_interactions(data)
+    assert part_dispersion(split.val, split.train) == pytest.approx(1, abs=0.2)
 
 
 def test_altered_file_is_refused(tmp_path):
