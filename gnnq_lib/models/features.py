@@ -16,8 +16,6 @@ from torch import Tensor
 from gnnq_lib.errors import InputError
 from gnnq_lib.quantizers.affine import SCALE_BITS, check_bits
 
-_GATHERED_VALUES = 2**22  # at a time, in the gradient of stored values: 16 MB
-
 
 class FeatureKind(str, Enum):
     """What the stored values are: all equal to 1, non-negative, or of either sign."""
@@ -53,11 +51,9 @@ class _SparseProductWithValues(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
         values, weight = ctx.saved_tensors
         matrix, grad = ctx.matrix, grad.contiguous()
-        # A piece at a time: gathering the rows of all entries at once would take nnz x C values.
-        piece = max(1, _GATHERED_VALUES // max(1, grad.shape[1]))
-        pieces = zip(matrix.row.split(piece), matrix.col.split(piece))
-        of_values = [(grad[row] * weight[col.long()]).sum(dim=1) for row, col in pieces]
-        return None, torch.cat(of_values), matrix.csr_transposed(values) @ grad
+        pattern = matrix.csr(torch.zeros_like(values))
+        of_values = torch.sparse.sampled_addmm(pattern, grad, weight.t(), beta=0.0).values()
+        return None, of_values, matrix.csr_transposed(values) @ grad
 
 
 class FeatureMatrix:
