@@ -7,6 +7,7 @@ estimator (STE) keeps the forward value and replaces the backward rule. The rule
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -25,7 +26,12 @@ def keep_inside(grad: Tensor, x: Tensor, low: float, high: float) -> Tensor:
         >>> keep_inside(torch.ones(4), torch.tensor([-0.1, 0.0, 3.0, 3.1]), 0.0, 3.0).tolist()
         [0.0, 1.0, 1.0, 0.0]
     """
-    return torch.ops.aten.hardtanh_backward(grad, x, *_just_outside(low, high, x.dtype))
+    return _keep_between(grad, x, *_just_outside(low, high, x.dtype))
+
+
+def _keep_between(grad: Tensor, x: Tensor, low: float, high: float) -> Tensor:
+    """The gradient where low < x < high, bounds left out, and 0 elsewhere."""
+    return torch.ops.aten.hardtanh_backward(grad, x, low, high)
 
 
 @lru_cache(maxsize=256)
@@ -152,19 +158,19 @@ class LearnedRangeQuantize(torch.autograd.Function):
         coarse: int,
         shift: int,
     ) -> Tensor:
-        steps = x / scale + zero_point
-        codes = truncate_codes(torch.round(steps).clamp(0, levels), levels, coarse, shift)
+        steps = (x / scale).add_(zero_point)
+        codes = truncate_codes(torch.round(steps).clamp_(0, levels), levels, coarse, shift)
         ctx.save_for_backward(x, alpha, low0, high0, scale, codes - steps)
         return codes - zero_point
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, alpha, low0, high0, scale, rounding = ctx.saved_tensors
-        below, above = x < alpha * low0, x > alpha * high0
-        slope = torch.where(below, low0, torch.where(above, high0, rounding * (scale / alpha)))
-        inside = ~(below | above)
-        grad = grad / scale
-        return grad * inside, (grad * slope).sum(), *[None] * 7
+        low, high = float(alpha * low0), float(alpha * high0)
+        inside = keep_inside(grad, x, low, high)
+        below, above = _keep_between(grad, x, -math.inf, low).sum(), _keep_between(grad, x, high, math.inf).sum()
+        of_alpha = (inside * rounding).sum() * (scale / alpha) + below * low0 + above * high0
+        return inside.div_(scale), of_alpha / scale, *[None] * 7
 
 
 class ReleasedRangeQuantize(torch.autograd.Function):
@@ -218,7 +224,7 @@ def truncate_codes(codes: Tensor, levels: int, coarse: int, shift: int) -> Tenso
     """
     if coarse == 1:
         return codes
-    return torch.round((codes + shift) / coarse).clamp(0, levels // coarse) * coarse
+    return (codes + shift).div_(coarse).round_().clamp_(0, levels // coarse).mul_(coarse)
 
 
 class NodePowerOfTwoQuantize(torch.autograd.Function):
