@@ -49,7 +49,7 @@ RECOMMENDERS = {
 SMALL_SETS, LARGE_SETS = ("lastfm", "ml-100k", "ml-1m"), ("gowalla", "yelp2018", "amazon-book-kgat")
 # What these tables say is worked out one floor up, so it is looked up when they are made.
 _CLAIMS, _TARGETS = "gnnq_lib.reporting.verdicts", "gnnq_lib.reporting.targets"
-_RESULTS = "gnnq_lib.reporting.results"
+_RESULTS, _PAPER_ACCURACY = "gnnq_lib.reporting.results", "gnnq_lib.reporting.paper_accuracy"
 _BLOCK = "<!-- table: {name} -->\n{body}\n<!-- end of table -->"
 _NUMBER = "<!-- number: {name} -->{body}<!-- end -->"
 
@@ -223,6 +223,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "recommendation": lambda: recommendation_table(*_recommenders(), SMALL_SETS),
     "recommendation_large": lambda: recommendation_table(*_recommenders(), LARGE_SETS),
     "claims": lambda: importlib.import_module(_CLAIMS).claims_table(),
+    "paper_accuracy": lambda: _markdown_of(importlib.import_module(_PAPER_ACCURACY).paper_accuracy_table()),
     "targets": lambda: _markdown_of(importlib.import_module(_TARGETS).targets_table()),
 }
 

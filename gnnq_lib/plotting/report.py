@@ -10,10 +10,10 @@ import textwrap
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
 
 from gnnq_lib.experiments.store import mean_and_spread
-from gnnq_lib.naming import dataset_title
+from gnnq_lib.naming import DATASET_TITLES, dataset_title
 from gnnq_lib.plotting.kernels import speedup_bars, speedup_range
 from gnnq_lib.plotting.propagation import doubling_ticks, runs_text
 from gnnq_lib.plotting.registry import figure
@@ -27,6 +27,7 @@ from gnnq_lib.plotting.style import (
     set_finding,
 )
 from gnnq_lib.reporting.claims import load_claims
+from gnnq_lib.reporting.paper_accuracy import FORMS, SCHEMES, points_lost
 from gnnq_lib.reporting.results import Results, plain
 from gnnq_lib.reporting.rules_paper_a import inference_rows
 
@@ -268,6 +269,63 @@ def _at_the_deepest(name: str, rows: pd.DataFrame) -> str:
         for m, line in table.iterrows()
     ]
     return f"{name}, {deepest:.0f} layers (n): {', '.join(each)} %"
+
+
+LOSS_TICKS = (0, 2, 10, 50)
+
+
+@figure("points_lost_by_form", tables=("paper_public_cora", "paper_public_citeseer", "paper_random_cora"))
+def points_lost_by_form(results: pd.DataFrame) -> Figure | None:
+    """Points of test accuracy that each low-bit form of paper A's table loses against FP32 of the same scheme, a panel
+    per data set and split, a mark per scheme: mean, bars are the low-bit runs' standard deviation. The axis is linear
+    to 2 points and logarithmic beyond; gains are left of 0.
+    """
+    table = points_lost(Results.stored())
+    if table.empty:
+        return None
+    places = list(table.groupby(["split", "dataset"]).groups)
+    places.sort(key=lambda place: (place[0], list(DATASET_TITLES).index(place[1])))
+    columns = min(3, len(places))
+    lines = -(-len(places) // columns)
+    drawing, panels = plt.subplots(
+        lines, columns, figsize=(WIDTH_INCHES, 1.3 + 1.9 * lines), sharex=True, sharey=True, squeeze=False
+    )
+    forms = [form for form in FORMS if form in set(table.form)]
+    for axes, (split, dataset) in zip(panels.flat, places):
+        for shift, scheme in zip((-0.22, 0.0, 0.22), SCHEMES):
+            part = table[(table.dataset == dataset) & (table.split == split) & (table.scheme == scheme)]
+            heights = [forms.index(form) + shift for form in part.form]
+            axes.errorbar(part.lost, heights, xerr=part["std"], linestyle="none", markersize=4, capsize=1.5,
+                          **look(scheme).line())  # fmt: skip
+        axes.axvline(0, **FULL_PRECISION_LINE)
+        axes.set_title(f"{dataset_title(dataset)},\n{split}", loc="left", fontsize=SMALL_LETTERS)
+        axes.set_xscale("symlog", linthresh=LOSS_TICKS[1])
+        axes.set_xticks(LOSS_TICKS, [str(tick) for tick in LOSS_TICKS], fontsize=SMALL_LETTERS - 1)
+        axes.xaxis.set_minor_locator(NullLocator())
+    panels[0][0].invert_yaxis()
+    for axes in panels[:, 0]:
+        axes.set_yticks(range(len(forms)), forms, fontsize=SMALL_LETTERS)
+    for number, axes in enumerate(panels.flat):
+        axes.tick_params(labelbottom=number + columns >= len(places))
+        axes.set_visible(number < len(places))
+    panels[(len(places) - 1) // columns][0].set_xlabel("points of test accuracy lost against FP32", loc="left")
+    drawing.legend(*panels[0][0].get_legend_handles_labels(), ncols=len(SCHEMES), loc="outside lower center",
+                   title="bars: standard deviation over seeds or random splits")  # fmt: skip
+    set_finding(drawing, _lost_finding(table))
+    return drawing
+
+
+def _lost_finding(table: pd.DataFrame) -> str:
+    """Smallest to largest loss at INT2: ours, and the paper's forms together."""
+    ours = table[table.form == "INT2, ours"].lost
+    theirs = table[table.form.isin(["INT2", "INT2-BT", "INT2-BT*"])].lost
+    if ours.empty or theirs.empty:
+        return "Points lost by every low-bit form"
+    n = runs_text(table.n)
+    return (
+        f"INT2 from FP32 weights (ours) loses {ours.min():.1f} to {ours.max():.1f} points; from scratch, as in the "
+        f"paper, {theirs.min():.1f} to {theirs.max():.1f} ({n} a mark)"
+    )
 
 
 # Setting -> value -> words; a run of `paper_switches` is named by what differs from the defaults.

@@ -26,6 +26,7 @@ TABLE_TITLES = {
     "accuracy": "SMP on the public splits: accuracy and bits per value",
     "methods": "INT2 quantizers on Cora",
     "calibration": "Where ranges are measured (INT2 on Cora, from scratch)",
+    "paper_accuracy": "Paper A's accuracy table: per cent, mean ± standard deviation (seeds or random splits)",
     "depth": "Accuracy of SMP against depth",
     "speed": "Speed of the whole classifier, packed",
     "size": "Packed files",
