@@ -41,14 +41,19 @@ def paper_accuracy(results: Results) -> pd.DataFrame:
         >>> paper_accuracy(Results.of(rows))[["form", "mean", "n"]].values.tolist()
         [['INT4', 71.0, 2]]
     """
+    cells = scheme_runs(results).groupby(["dataset", "split", "scheme", "form"]).value
+    return cells.agg(["mean", "std", "size"]).rename(columns={"size": "n"}).reset_index()
+
+
+def scheme_runs(results: Results) -> pd.DataFrame:
+    """The runs behind `paper_accuracy`: rows of test accuracy with the columns `scheme` and `form`."""
     rows = results.select("test_accuracy", PAPER_TABLES, model=["smp", "emp", "appnp"])
     parts = [_of_scheme(rows, scheme) for scheme in SCHEMES]
     rows = pd.concat(parts).assign(form="")
     for form, (method, bits, start) in FORMS.items():
         fits = (rows.method == method) & (rows.bits == bits) & ((rows.start == start) if start else True)
         rows.loc[fits, "form"] = form
-    cells = rows[rows.form != ""].groupby(["dataset", "split", "scheme", "form"]).value
-    return cells.agg(["mean", "std", "size"]).rename(columns={"size": "n"}).reset_index()
+    return rows[rows.form != ""]
 
 
 def points_lost(results: Results) -> pd.DataFrame:

@@ -226,6 +226,17 @@ def test_multiplier(on, off, expected):
     assert status("A7", switched(on, off)) is expected
 
 
+def test_multiplier_is_judged_case_by_case_and_appnp_is_smp_without_it():
+    """Cora tells nothing; on PubMed three seeds gain clearly, which Holm's correction for two cases leaves clear."""
+    pubmed = {"method": "fp32", "bits": 32, "dataset": "pubmed", "split": "public"}
+    rows = switched([84.0, 81.0, 84.6], [82.0, 84.0, 83.0])
+    rows += runs("paper_public_pubmed_smp", [80.2, 81.0, 79.6], model="smp", multiplier=True, **pubmed)
+    rows += runs("paper_public_pubmed_appnp", [79.2, 80.1, 78.5], model="appnp", multiplier=False, **pubmed)
+    found = verdict("A7", rows).finding
+    assert found.status is IN_PART
+    assert "PubMed (public split) 80.3 ± 0.7 (3) % against 79.3 ± 0.8 (3) %, +1.00 points over 3 pairs" in found.why
+
+
 @pytest.mark.parametrize(
     ("learned", "minmax", "expected"),
     [
