@@ -196,8 +196,8 @@ def _accuracy(name: str) -> pd.DataFrame:
 
 def _from_scratch(dataset: str = "cora", **instead: bool) -> pd.DataFrame:
     """INT2 from scratch: every stored seed of each method, not those of one table alone."""
-    results = importlib.import_module(_RESULTS)
-    rows = results.int2_from_scratch(results.Results.stored(), **instead)
+    stored = importlib.import_module(_RESULTS).Results.stored()
+    rows = importlib.import_module(_PAPER_ACCURACY).int2_from_scratch(stored, **instead)
     return rows[rows.dataset == dataset]
 
 

@@ -11,7 +11,8 @@ from gnnq_lib.paths import project_root, results_dir
 from gnnq_lib.plotting.propagation import doubling_ticks, lines_against_depth, runs_text
 from gnnq_lib.plotting.registry import figure
 from gnnq_lib.plotting.style import FULL_PRECISION_LINE, SMALL_LETTERS, WIDTH_INCHES, look, set_finding
-from gnnq_lib.reporting.results import Results, int2_from_scratch
+from gnnq_lib.reporting.paper_accuracy import int2_from_scratch
+from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.statistics import SIGNIFICANT, holm, mean_test
 
 FAILED_SPREAD = 10.0  # points of standard deviation beyond which some seeds of a setting failed

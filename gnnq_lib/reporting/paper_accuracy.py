@@ -1,15 +1,19 @@
-"""Paper A's accuracy table: every form of low bits, every propagation scheme, every data set and split, as stored."""
+"""Paper A's stored runs: its accuracy table (forms, schemes, data sets), and what its claims compare."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pandas as pd
 
 from gnnq_lib.experiments.store import mean_and_spread
 from gnnq_lib.naming import DATASET_TITLES, dataset_title
-from gnnq_lib.reporting.results import Results, plain
+from gnnq_lib.reporting.results import SCRATCH_TABLES, Results, plain
 
+PUBLIC = "accuracy_public|paper_public*"
 PAPER_TABLES = "paper_public_*|paper_random_*"
 SCHEMES = {"smp": "SMP", "emp": "EMP", "appnp": "APPNP"}  # SMP with its multiplier
+ONE_RUN = ["dataset", "split", "split_seed", "method", "bits", "start", "seed"]
 # Column -> method, bits and start; what starts from scratch is the paper's, what starts from FP32 weights is ours.
 FORMS = {
     "FP32": ("fp32", 32, None),
@@ -56,6 +60,31 @@ def scheme_runs(results: Results) -> pd.DataFrame:
     return rows[rows.form != ""]
 
 
+def int2_from_scratch(results: Results, **instead: Any) -> pd.DataFrame:
+    """Test accuracies of INT2 SMP trained from scratch, all switches at their defaults but those given (see `plain`),
+    every run once: public splits, or random ones of data sets that have no public one. SMP without its multiplier is
+    APPNP, so APPNP's runs count where SMP's own are not there.
+    """
+    rows = plain(results.select("test_accuracy", SCRATCH_TABLES, bits=2, start="scratch"), **instead)
+    appnp = scheme_runs(results)
+    appnp = appnp[(appnp.scheme == "appnp") & (appnp.bits == 2) & (appnp.start == "scratch")]
+    return _main_split(rows if instead else pd.concat([rows, appnp]))
+
+
+def full_precision(results: Results) -> pd.DataFrame:
+    """Test accuracies of FP32 SMP without its multiplier, on the splits of `int2_from_scratch`."""
+    runs = scheme_runs(results)
+    appnp = runs[(runs.scheme == "appnp") & (runs.form == "FP32")]
+    return _main_split(pd.concat([plain(results.select("test_accuracy", PUBLIC, method="fp32")), appnp]))
+
+
+def _main_split(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every run once, those of random splits only where a data set has no public one."""
+    rows = rows.drop_duplicates(ONE_RUN)
+    public = rows.split == "public"
+    return rows[public | ~rows.dataset.isin(set(rows.dataset[public]))]
+
+
 def points_lost(results: Results) -> pd.DataFrame:
     """Low-bit cells of `paper_accuracy` that have an FP32 cell, with `lost`: FP32's mean minus theirs, in points."""
     cells = paper_accuracy(results)
@@ -69,8 +98,7 @@ def _of_scheme(rows: pd.DataFrame, scheme: str) -> pd.DataFrame:
     parts = [plain(rows, model=scheme, multiplier=scheme == "smp")]
     if scheme == "appnp":
         parts.append(plain(rows))
-    one_run = ["dataset", "split", "split_seed", "method", "bits", "start", "seed"]
-    return pd.concat(parts).drop_duplicates(one_run).assign(scheme=scheme)
+    return pd.concat(parts).drop_duplicates(ONE_RUN).assign(scheme=scheme)
 
 
 def paper_accuracy_table(results: Results | None = None) -> pd.DataFrame:

@@ -124,13 +124,6 @@ def plain(rows: pd.DataFrame, **instead: Any) -> pd.DataFrame:
     return rows
 
 
-def int2_from_scratch(results: Results, **instead: Any) -> pd.DataFrame:
-    """Test accuracies of INT2 SMP trained from scratch on public splits, all switches at their defaults but those
-    given (see `plain`), every run of every table once.
-    """
-    return plain(results.select("test_accuracy", SCRATCH_TABLES, bits=2, start="scratch"), **instead)
-
-
 def _each_run_once(rows: pd.DataFrame) -> pd.DataFrame:
     """Every run once where it stands under several experiments' names (see `ResultsStore.adopt`): in the one with the
     most of these rows.

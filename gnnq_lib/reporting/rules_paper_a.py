@@ -10,8 +10,8 @@ import pandas as pd
 from gnnq_lib.experiments.store import mean_and_spread
 from gnnq_lib.naming import DATASET_TITLES, PACKED, listed
 from gnnq_lib.reporting.claims import Claim
-from gnnq_lib.reporting.paper_accuracy import scheme_runs
-from gnnq_lib.reporting.results import SCRATCH_TABLES, Results, int2_from_scratch, plain
+from gnnq_lib.reporting.paper_accuracy import PUBLIC, full_precision, int2_from_scratch, scheme_runs
+from gnnq_lib.reporting.results import SCRATCH_TABLES, Results, plain
 from gnnq_lib.reporting.rules import (
     LEAST_RUNS,
     Finding,
@@ -32,9 +32,8 @@ SPEED_CASES = ("pubmed", "cs", "generated")  # what a graph's name starts with; 
 THEIRS = ("qlr", "bt", "bt_star")
 EARLIER = ("minmax", "lsq", "degree_quant")
 STAGES = ("inputs", "weights", "features", "messages", "aggregates", "updates", "embeddings")
-CLASSES = {"cora": 7, "citeseer": 6, "pubmed": 3}
+CLASSES = {"cora": 7, "citeseer": 6, "pubmed": 3, "cs": 15, "physics": 5}
 MOST_BITS = 3.0
-PUBLIC = "accuracy_public|paper_public*"
 DEEP = 32
 
 
@@ -129,7 +128,7 @@ def int2_where_others_fail(results: Results, claim: Claim) -> Finding:
     set; else it does not hold.
     """
     rows = int2_from_scratch(results)
-    full = plain(results.select("test_accuracy", PUBLIC, method="fp32"))
+    full = full_precision(results)
     cases, tests = {}, {}
     for dataset, here in rows.groupby("dataset", sort=False):
         theirs = here[here.method.isin(THEIRS)]
@@ -521,7 +520,7 @@ def int8_like_fp32(results: Results, claim: Claim, method: str) -> Finding:
     hold.
     """
     low = plain(results.select("test_accuracy", "paper_methods_*", method=method, bits=8))
-    full = plain(results.select("test_accuracy", PUBLIC, method="fp32"))
+    full = full_precision(results)
     names = [name for name in low.dataset.unique() if (full.dataset == name).any()]
     if not names:
         return not_run(f"{title(method)} at INT8 beside FP32 is not stored")

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gnnq_lib.reporting.paper_accuracy import FORMS, paper_accuracy, paper_accuracy_table
+from gnnq_lib.reporting.paper_accuracy import (
+    FORMS,
+    full_precision,
+    int2_from_scratch,
+    paper_accuracy,
+    paper_accuracy_table,
+)
 from gnnq_lib.reporting.results import Results
 
 RUN = {
@@ -60,3 +66,21 @@ def test_table_has_public_splits_first_and_a_dash_for_what_was_not_run():
     ]  # fmt: skip
     assert table["INT2"].tolist() == ["70.0 (1)"] * 4
     assert set(table["INT4"]) == {"–"}
+
+
+def test_int2_from_scratch_takes_appnp_and_random_splits_only_where_there_is_nothing_else():
+    smp, random = {"model": "smp", "multiplier": False}, {"split": "random", "experiment": "paper_random_cs_appnp"}
+    rows = [
+        {**smp, "value": 60.0}, {"value": 61.0}, {"seed": 1, "value": 62.0},  # APPNP's second seed is new
+        {**random, "value": 10.0}, {**random, "dataset": "cs", "value": 80.0},  # Cora has a public split
+        {"model": "smp", "multiplier": True, "value": 1.0}, {"bits": 4, "value": 1.0}, {"start": "fp32", "value": 1.0},
+    ]  # fmt: skip
+    results = Results.of([{**RUN, **row} for row in rows])
+    assert sorted(int2_from_scratch(results).value) == [60.0, 62.0, 80.0]
+    assert int2_from_scratch(results, as_released=True).empty
+
+
+def test_full_precision_is_on_the_same_splits():
+    fp32 = {"method": "fp32", "bits": 32, "start": "fp32"}
+    rows = [{"value": 84.0}, {"split": "random", "value": 82.0}, {"split": "random", "dataset": "cs", "value": 92.0}]
+    assert sorted(full_precision(Results.of([{**RUN, **fp32, **row} for row in rows])).value) == [84.0, 92.0]
