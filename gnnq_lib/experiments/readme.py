@@ -13,6 +13,7 @@ import pandas as pd
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.notebook_runner import notebook_paths
 from gnnq_lib.experiments.store import ResultsStore, mean_and_spread
+from gnnq_lib.experiments.tables import run_count, table_names
 from gnnq_lib.files import atomic_write
 from gnnq_lib.naming import case_title, dataset_title, listed
 from gnnq_lib.paths import project_root, results_dir
@@ -294,6 +295,13 @@ def _kept_by_gnaq(metric: str) -> pd.Series:
     return 100 * (means["gnaq"] / means["fp32"] - 1).dropna()
 
 
+def _paper_runs() -> str:
+    """How many runs of paper A's tables are stored, and how many there are: "n of m"."""
+    names = [name for name in table_names() if name.startswith("paper_")]
+    stored = sum(len(ResultsStore(name).configs()) for name in names)
+    return f"{stored:,} of {sum(map(run_count, names)):,}"
+
+
 def untrained_as_released(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
     """Runs of GNAQ as released without its linear head whose best epoch is 0, the table before training: "n of m".
 
@@ -326,6 +334,7 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "gnaq_recall": lambda: _span(_kept_by_gnaq("recall@10")),
     "gnaq_ndcg": lambda: _span(_kept_by_gnaq("ndcg@10")),
     **{f"seconds_{path.name[:2]}": partial(_notebook_seconds, path.name[:2]) for path in notebook_paths()},
+    "paper_runs": _paper_runs,
     "released_untrained": lambda: untrained_as_released(*_recommenders()),
 }
 
