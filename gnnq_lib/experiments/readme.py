@@ -208,6 +208,12 @@ def _qlr(dataset: str, as_released: bool) -> str:
     return mean_std(rows[rows.method == "qlr"])
 
 
+def _frozen_qlr(dataset: str) -> str:
+    """Accuracy of 2-bit QLR from scratch whose range factors stay where the search put them."""
+    results = importlib.import_module(_RESULTS).Results.stored()
+    return mean_std(results.select("test_accuracy", "paper_range_learning", dataset=dataset, quantizer_lr=0.0))
+
+
 def _recommenders() -> tuple[pd.DataFrame, dict[str, dict]]:
     stores = [ResultsStore(name) for name in ("rec_methods", "rec_gowalla_methods", "rec_large_methods")]
     frames = [frame for store in stores if len(frame := store.frame())]
@@ -320,6 +326,8 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "claimed_int2": lambda: _claimed("A1"),
     "claimed_int4": lambda: _claimed("A2"),
     "qlr_cora": lambda: _qlr("cora", as_released=False),
+    "qlr_cora_frozen": lambda: _frozen_qlr("cora"),
+    "qlr_citeseer_frozen": lambda: _frozen_qlr("citeseer"),
     "qlr_cora_released": lambda: _qlr("cora", as_released=True),
     "qlr_citeseer": lambda: _qlr("citeseer", as_released=False),
     "qlr_citeseer_released": lambda: _qlr("citeseer", as_released=True),

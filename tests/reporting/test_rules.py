@@ -254,8 +254,9 @@ def test_learned_ranges(learned, minmax, expected):
 def ranges(learned, minmax, dataset="cora"):
     where = {"start": "scratch", "dataset": dataset}
     rows = runs("paper_methods_cora", [minmax, minmax + 0.5, minmax + 1], method="minmax", **where)
-    rows += runs("paper_switches", learned, method="qlr", as_released=False, **where)
-    return rows + runs("paper_switches", [76.0, 77.0, 76.1], method="qlr", as_released=True, **where)
+    rows += runs("paper_range_learning", learned, method="qlr", quantizer_lr=0.001, **where)
+    rows += runs("paper_range_learning", [1.0, 2.0, 3.0], method="qlr", quantizer_lr=0.0001, **where)  # counts nowhere
+    return rows + runs("paper_range_learning", [76.0, 77.0, 76.1], method="qlr", quantizer_lr=0.0, **where)
 
 
 def test_learned_ranges_have_to_help_on_every_data_set():
@@ -591,7 +592,7 @@ def test_seconds_of_a_benchmark_are_left_out_with_a_reason():
 
 def test_the_command_is_that_of_the_tables_used():
     rows = ranges([80.0, 81.0, 80.4], 16.0)
-    assert verdict("A8", rows).command == "gnnq run paper_methods_cora && gnnq run paper_switches"
+    assert verdict("A8", rows).command == "gnnq run paper_methods_cora && gnnq run paper_range_learning"
 
 
 def test_the_sentence_holds_the_numbers():
