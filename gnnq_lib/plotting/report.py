@@ -260,10 +260,15 @@ BROKEN_AT = 70.0  # per cent, where the axis of `depth_of_all_models` changes it
 
 
 def _at_the_deepest(name: str, rows: pd.DataFrame) -> str:
-    """Every model at the deepest with its number of runs, highest first: means of unlike numbers are not ranked."""
+    """Every model at the deepest, highest first: means alone where all have as many runs, else each with its own number
+    and spread, since means of unlike numbers are not ranked.
+    """
     deepest = rows.num_layers.max()
     table = rows[rows.num_layers == deepest].groupby("model").value.agg(["mean", "std", "size"])
     table = table.sort_values("mean", ascending=False)
+    if table["size"].nunique() == 1:
+        each = [f"{look(m).label} {mean:.1f}" for m, mean in table["mean"].items()]
+        return f"{name}, {deepest:.0f} layers ({runs_text(table['size'])}): {', '.join(each)} %"
     each = [
         f"{look(m).label} {mean_and_spread(*line[['mean', 'std']], int(line['size']), 1)}"
         for m, line in table.iterrows()

@@ -84,7 +84,7 @@ def test_depth_figure_has_a_panel_for_int2_with_depths_of_its_own(stored):
     full, low = report.depth_of_all_models(pd.DataFrame()).axes[:2]
     assert (full.get_title("left"), low.get_title("left")) == ("FP32", "INT2")
     assert full.figure.get_suptitle().replace("\n", " ") == (
-        "FP32, 64 layers (n): GCN 82.0 (1), SMP 82.0 (1) %; INT2, 64 layers (n): SMP 82.0 (1) % (Cora)"
+        "FP32, 64 layers (n = 1): GCN 82.0, SMP 82.0 %; INT2, 64 layers (n = 1): SMP 82.0 % (Cora)"
     )
     drawn = {box.get_label(): [list(axis) for axis in box[0].get_data()] for box in low.containers}
     assert drawn == {"GCN": [[32], [81.0]], "SMP": [[64], [82.0]]}
