@@ -18,7 +18,10 @@ def test_rows_and_ratios():
     rows = {row["variant"]: row for row in run(LightgcnBench("power-law", batch_size=256, dim=8, rounds=1))}
     assert [f"{method} step" in rows for method in LOW_BIT] == [True] * len(LOW_BIT)
     step, floor = rows["LightGCN step"], rows["sparse products alone"]
-    assert step["times_products"] == pytest.approx(step["median_ms"] / floor["median_ms"], abs=0.3, rel=0.05)
+    rounded = 0.005  # milliseconds are printed with two digits, and on a fast machine the products take few of them
+    least = (step["median_ms"] - rounded) / (floor["median_ms"] + rounded)
+    most = (step["median_ms"] + rounded) / (floor["median_ms"] - rounded)
+    assert least - rounded <= step["times_products"] <= most + rounded
     assert step["steps_per_second_vs_pyg"] > 0 and rows["sampling"]["share_of_step"] > 0
 
 
