@@ -184,3 +184,10 @@ def test_released_runs_that_keep_the_start_are_counted():
     rows = pd.DataFrame({"config_key": list("abca"), "value": [0.0, 20.0, 0.0, 0.1]})
     rows = rows.assign(metric=[*["best_epoch"] * 3, "ndcg@10"], method="gnaq_as_released")
     assert readme.untrained_as_released(rows, {k: {"linear_head": head} for k, head in keys.items()}) == "1 of 2"
+
+
+def test_no_stored_result_or_figure_is_over_a_megabyte():
+    root = project_root()
+    files = [file for folder in ("data/results", "data/reported", "figures") for file in (root / folder).iterdir()]
+    assert len(files) > 100
+    assert [file.name for file in files if file.stat().st_size > 1_000_000] == []

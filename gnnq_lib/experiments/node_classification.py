@@ -38,7 +38,7 @@ FP32_RECIPES: dict[str, dict] = {
     "pubmed": {"lr": 0.02, "dropout": 0.5, "weight_decay": 5e-3, "second_weight_decay": 0.0},
     "cs": {"lr": 0.01, "dropout": 0.8, "weight_decay": 1e-5, "second_weight_decay": 1e-5},
 }
-# Fine-tuning on PubMed peaks on validation within 25 epochs, and an epoch there takes ten times as long as on Cora.
+# Fine-tuning on PubMed peaks on validation within 25 epochs, and an epoch there takes several times as long as on Cora.
 FINE_TUNE_RECIPES: dict[str, dict] = {"pubmed": {"epochs": 40, "distillation": 1.0}}
 # A folder of one's own, above 2 bits: `RECIPES` has a step_lr that was chosen for INT2. With more bits it can undo what
 # full precision has learnt. Data sets known by name keep the recipe that their stored runs were made with.

@@ -10,7 +10,6 @@ from gnnq_lib.experiments.store import mean_and_spread
 from gnnq_lib.naming import DATASET_TITLES, dataset_title
 from gnnq_lib.reporting.results import SCRATCH_TABLES, Results, plain
 
-PUBLIC = "accuracy_public|paper_public*"
 PAPER_TABLES = "paper_public_*|paper_random_*"
 SCHEMES = {"smp": "SMP", "emp": "EMP", "appnp": "APPNP"}  # SMP with its multiplier
 ONE_RUN = ["dataset", "split", "split_seed", "method", "bits", "start", "seed"]
@@ -61,26 +60,21 @@ def scheme_runs(results: Results) -> pd.DataFrame:
 
 
 def int2_from_scratch(results: Results, **instead: Any) -> pd.DataFrame:
-    """Test accuracies of INT2 SMP trained from scratch, all switches at their defaults but those given (see `plain`),
-    every run once: public splits, or random ones of data sets that have no public one. SMP without its multiplier is
-    APPNP, so APPNP's runs count where SMP's own are not there.
+    """Test accuracies of INT2 SMP without its multiplier, trained from scratch, all switches at their defaults but
+    those given (see `plain`): public splits, or random ones of data sets that have no public one.
     """
-    rows = plain(results.select("test_accuracy", SCRATCH_TABLES, bits=2, start="scratch"), **instead)
-    appnp = scheme_runs(results)
-    appnp = appnp[(appnp.scheme == "appnp") & (appnp.bits == 2) & (appnp.start == "scratch")]
-    return _main_split(rows if instead else pd.concat([rows, appnp]))
+    tables = f"{SCRATCH_TABLES}|{PAPER_TABLES}"
+    return _main_split(_smp_or_appnp(results.select("test_accuracy", tables, bits=2, start="scratch"), **instead))
 
 
 def full_precision(results: Results) -> pd.DataFrame:
     """Test accuracies of FP32 SMP without its multiplier, on the splits of `int2_from_scratch`."""
-    runs = scheme_runs(results)
-    appnp = runs[(runs.scheme == "appnp") & (runs.form == "FP32")]
-    return _main_split(pd.concat([plain(results.select("test_accuracy", PUBLIC, method="fp32")), appnp]))
+    tables = f"accuracy_public|{PAPER_TABLES}"
+    return _main_split(_smp_or_appnp(results.select("test_accuracy", tables, method="fp32")))
 
 
 def _main_split(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every run once, those of random splits only where a data set has no public one."""
-    rows = rows.drop_duplicates(ONE_RUN)
+    """Rows of public splits, and those of random splits where a data set has no public one."""
     public = rows.split == "public"
     return rows[public | ~rows.dataset.isin(set(rows.dataset[public]))]
 
@@ -94,11 +88,15 @@ def points_lost(results: Results) -> pd.DataFrame:
 
 
 def _of_scheme(rows: pd.DataFrame, scheme: str) -> pd.DataFrame:
-    """Runs of a scheme, every seed of a split once; SMP without its multiplier is APPNP and counts as that."""
-    parts = [plain(rows, model=scheme, multiplier=scheme == "smp")]
-    if scheme == "appnp":
-        parts.append(plain(rows))
-    return pd.concat(parts).drop_duplicates(ONE_RUN).assign(scheme=scheme)
+    """Runs of a scheme; SMP without its multiplier counts as APPNP."""
+    found = _smp_or_appnp(rows) if scheme == "appnp" else plain(rows, model=scheme, multiplier=scheme == "smp")
+    return found.assign(scheme=scheme)
+
+
+def _smp_or_appnp(rows: pd.DataFrame, **instead: Any) -> pd.DataFrame:
+    """SMP without its multiplier and APPNP, which are the same: every run once, also where both names have it."""
+    parts = [plain(rows, **{"model": model, **instead}) for model in ("smp", "appnp")]
+    return pd.concat(parts).drop_duplicates(ONE_RUN)
 
 
 def paper_accuracy_table(results: Results | None = None) -> pd.DataFrame:

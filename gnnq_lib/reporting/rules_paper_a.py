@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from gnnq_lib.experiments.store import mean_and_spread
 from gnnq_lib.naming import DATASET_TITLES, PACKED, listed
 from gnnq_lib.reporting.claims import Claim
-from gnnq_lib.reporting.paper_accuracy import PUBLIC, full_precision, int2_from_scratch, scheme_runs
+from gnnq_lib.reporting.paper_accuracy import full_precision, int2_from_scratch, scheme_runs
 from gnnq_lib.reporting.results import Results, plain
 from gnnq_lib.reporting.rules import (
     LEAST_RUNS,
     Finding,
+    Status,
     at_most_in_part,
     not_run,
     p_text,
@@ -34,6 +35,7 @@ EARLIER = ("minmax", "lsq", "degree_quant")
 STAGES = ("inputs", "weights", "features", "messages", "aggregates", "updates", "embeddings")
 CLASSES = {"cora": 7, "citeseer": 6, "pubmed": 3, "cs": 15, "physics": 5}
 MOST_BITS = 3.0
+PUBLIC = "accuracy_public|paper_public*"
 RANGE_RATE = 0.001  # learning rate of range factors from scratch
 DEEP = 32
 
@@ -178,6 +180,50 @@ def _with_chance(method: str, rows: pd.DataFrame, dataset: str) -> str:
     return f"{title(method)} {spread_of(rows)}{below}"
 
 
+class Gains:
+    """Two methods compared in several cases, over common seeds and splits in each; p-values corrected by Holm's rule.
+
+    Args:
+        pairs: case in words -> (rows of the first method, rows of the second).
+
+    Attributes:
+        tests: case -> paired test.
+        above, below: case -> whether the first is clearly higher, and clearly lower.
+    """
+
+    def __init__(self, pairs: Mapping[str, Sequence[pd.DataFrame]]) -> None:
+        self.pairs = pairs
+        self.tests = {case: paired_test(*pair) for case, pair in pairs.items()}
+        self._corrected = dict(zip(self.tests, holm([test.p_value for test in self.tests.values()])))
+        self.above = {case: test.clearly_above(self._corrected[case]) for case, test in self.tests.items()}
+        self.below = {case: test.clearly_below(self._corrected[case]) for case, test in self.tests.items()}
+
+    @property
+    def status(self) -> Status:
+        """See `status_of_gains`; at most "in part" if a case has few pairs."""
+        fewest = min(test.n for test in self.tests.values())
+        return at_most_in_part(status_of_gains(self.above.values(), self.below.values()), fewest)
+
+    @property
+    def p_value(self) -> float:
+        """The one that decides, of the gains or, if there is none, of the losses."""
+        decides = self.above if any(self.above.values()) else self.below
+        return _deciding([(decides[case], p) for case, p in self._corrected.items()])
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """All that was compared."""
+        return pd.concat([rows for pair in self.pairs.values() for rows in pair])
+
+    def each(self, digits: int = 1) -> str:
+        """Every case in words."""
+        return "; ".join(
+            f"{case} {spread_of(self.pairs[case][0])} % against {spread_of(self.pairs[case][1])} %, "
+            f"{test.difference:+.{digits}f} points over {test.n} pairs ({p_text(self._corrected[case])})"
+            for case, test in self.tests.items()
+        )
+
+
 def _deciding(tests: Sequence[tuple[bool, float]]) -> float:
     """The p-value that decides: the largest among the tests that were won; of none won, the smallest."""
     won = [p for win, p in tests if win and not math.isnan(p)]
@@ -288,36 +334,32 @@ def _points(loss: pd.Series) -> str:
 def multiplier_helps(results: Results, claim: Claim) -> Finding:
     """The claim describes the method; it is judged by whether the multiplier changes accuracy. A case is a data set and
     kind of split (public, random). Holds if FP32 SMP is better with the multiplier than without in every case (paired
-    t-tests over seeds or splits, Holm, 5 %; 3 pairs or more); in part if in some; does not hold if it is worse in some
-    and better in none; else it cannot be told. Without it SMP is APPNP, so APPNP's runs count as that.
+    t-tests over seeds or splits, Holm, 5 %); in part if in some; does not hold if it is worse in some and better in
+    none; else it cannot be told. Cases of fewer than 3 pairs are left out where others have as many. Without it SMP is
+    APPNP, so APPNP's runs count as that.
     """
     on, off = _with_and_without_multiplier(results)
-    cases = [
-        case for case in on.groupby(["dataset", "split"], sort=False).groups if case in set(zip(off.dataset, off.split))
-    ]
-    if not cases:
+    if on.empty or off.empty:
         return not_run("SMP with and without its multiplier is not stored")
-    parts = {case: [rows[(rows.dataset == case[0]) & (rows.split == case[1])] for rows in (on, off)] for case in cases}
-    tests = {case: paired_test(*pair) for case, pair in parts.items()}
-    tests = {case: test for case, test in tests.items() if test.n >= LEAST_RUNS} or tests
-    corrected = dict(zip(tests, holm([test.p_value for test in tests.values()])))
-    above = {case: test.clearly_above(corrected[case]) for case, test in tests.items()}
-    below = {case: test.clearly_below(corrected[case]) for case, test in tests.items()}
-    each = "; ".join(
-        f"{title(case[0])} ({case[1]} split) {spread_of(parts[case][0])} % against {spread_of(parts[case][1])} %, "
-        f"{test.difference:+.2f} points over {test.n} pairs ({p_text(corrected[case])})"
-        for case, test in tests.items()
+    shared = paired_values(on, off).groupby(["dataset", "split"], sort=False).size()
+    cases = shared[shared >= LEAST_RUNS].index if (shared >= LEAST_RUNS).any() else shared.index
+    gains = Gains(
+        {
+            f"{title(dataset)} ({split} split)": [
+                rows[(rows.dataset == dataset) & (rows.split == split)] for rows in (on, off)
+            ]
+            for dataset, split in cases
+        }
     )
-    differences = pd.Series([test.difference for test in tests.values()])
-    decides = above if any(above.values()) else below
+    differences = pd.Series([test.difference for test in gains.tests.values()])
     return Finding(
-        at_most_in_part(status_of_gains(above.values(), below.values()), min(test.n for test in tests.values())),
-        f"SMP in FP32 with the multiplier against without: {each}.",
+        gains.status,
+        f"SMP in FP32 with the multiplier against without: {gains.each(digits=2)}.",
         span_and_spread(differences, 2, " points", "data sets and kinds of split", sign="+"),
-        span_and_spread(differences, 2, " points", "data sets and kinds of split", sign="+"),
+        f"better in {sum(gains.above.values())}, worse in {sum(gains.below.values())} of {len(gains.tests)} cases",
         float(differences.mean()),
-        _deciding([(decides[case], corrected[case]) for case in tests]),
-        pd.concat([rows for case in tests for rows in parts[case]]),
+        gains.p_value,
+        gains.rows,
     )
 
 
@@ -394,25 +436,15 @@ def bt_star_helps(results: Results, claim: Claim) -> Finding:
     parts = {name: pair for name, pair in parts.items() if len(pair[0]) and len(pair[1])}
     if not parts:
         return not_run("BT and BT* are not stored")
-    tests = {name: paired_test(*pair) for name, pair in parts.items()}
-    corrected = dict(zip(tests, holm([test.p_value for test in tests.values()])))
-    above = {name: test.clearly_above(corrected[name]) for name, test in tests.items()}
-    below = {name: test.clearly_below(corrected[name]) for name, test in tests.items()}
-    each = "; ".join(
-        f"{name} {spread_of(parts[name][0])} % against {spread_of(parts[name][1])} %, {test.difference:+.1f} points "
-        f"over {test.n} pairs ({p_text(corrected[name])})"
-        for name, test in tests.items()
-    )
-    status = status_of_gains(above.values(), below.values())
-    decides = above if any(above.values()) else below
+    gains = Gains(parts)
     return Finding(
-        at_most_in_part(status, min(test.n for test in tests.values())),
-        f"BT* against BT: {each}.",
-        "; ".join(f"{name} {spread_of(parts[name][0])}" for name in tests),
-        "; ".join(f"{name} {test.difference:+.1f}" for name, test in tests.items()) + " points against BT",
-        min(test.difference for test in tests.values()),
-        _deciding([(decides[name], corrected[name]) for name in tests]),
-        pd.concat([frame for pair in parts.values() for frame in pair]),
+        gains.status,
+        f"BT* against BT: {gains.each()}.",
+        "; ".join(f"{name} {spread_of(parts[name][0])}" for name in parts),
+        "; ".join(f"{name} {test.difference:+.1f}" for name, test in gains.tests.items()) + " points against BT",
+        min(test.difference for test in gains.tests.values()),
+        gains.p_value,
+        gains.rows,
     )
 
 
@@ -551,24 +583,13 @@ def gain_over_plain_training(results: Results, claim: Claim, method: str, bits: 
     names = [name for name in ours.dataset.unique() if (other.dataset == name).any()]
     if not names:
         return not_run(f"{title(method)} beside min-max QAT at INT{bits} is not stored")
-    parts = {name: [frame[frame.dataset == name] for frame in (ours, other)] for name in names}
-    tests = {name: paired_test(*pair) for name, pair in parts.items()}
-    corrected = dict(zip(names, holm([test.p_value for test in tests.values()])))
-    above = {name: tests[name].clearly_above(corrected[name]) for name in names}
-    below = {name: tests[name].clearly_below(corrected[name]) for name in names}
-    status = status_of_gains(above.values(), below.values())
-    each = "; ".join(
-        f"{title(name)} {spread_of(pair[0])} % against {spread_of(pair[1])} %, {tests[name].difference:+.1f} points "
-        f"over {tests[name].n} pairs ({p_text(corrected[name])})"
-        for name, pair in parts.items()
-    )
-    decides = above if any(above.values()) else below
+    gains = Gains({title(name): [frame[frame.dataset == name] for frame in (ours, other)] for name in names})
     return Finding(
-        at_most_in_part(status, min(test.n for test in tests.values())),
-        f"{title(method)} against min-max QAT at INT{bits}: {each}.",
-        "; ".join(f"{title(name)} {spread_of(pair[0])}" for name, pair in parts.items()),
-        "; ".join(f"{title(name)} {test.difference:+.1f} points" for name, test in tests.items()),
-        max(test.difference for test in tests.values()),
-        _deciding([(decides[name], corrected[name]) for name in names]),
-        pd.concat([frame for pair in parts.values() for frame in pair]),
+        gains.status,
+        f"{title(method)} against min-max QAT at INT{bits}: {gains.each()}.",
+        "; ".join(f"{name} {spread_of(pair[0])}" for name, pair in gains.pairs.items()),
+        "; ".join(f"{name} {test.difference:+.1f} points" for name, test in gains.tests.items()),
+        max(test.difference for test in gains.tests.values()),
+        gains.p_value,
+        gains.rows,
     )

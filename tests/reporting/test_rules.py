@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gnnq_lib.experiments.node_classification import RECIPES
+from gnnq_lib.reporting import rules_paper_a
 from gnnq_lib.reporting.claims import load_claims
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import Status
@@ -257,6 +259,10 @@ def ranges(learned, minmax, dataset="cora"):
     rows += runs("paper_range_learning", learned, method="qlr", quantizer_lr=0.001, **where)
     rows += runs("paper_range_learning", [1.0, 2.0, 3.0], method="qlr", quantizer_lr=0.0001, **where)  # counts nowhere
     return rows + runs("paper_range_learning", [76.0, 77.0, 76.1], method="qlr", quantizer_lr=0.0, **where)
+
+
+def test_the_rate_of_range_factors_is_the_recipes():
+    assert RECIPES["scratch"]["quantizer_lr"] == rules_paper_a.RANGE_RATE
 
 
 def test_learned_ranges_have_to_help_on_every_data_set():
