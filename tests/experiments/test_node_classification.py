@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from gnnq_lib.experiments.node_classification import Config, build_model, fit, l
 from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.experiments.tables import load_table
 from gnnq_lib.experiments.training import Graph, evaluate
+from gnnq_lib.files import sha256_bytes
 from gnnq_lib.models import STAGES, Method
 from gnnq_lib.models.deep import DEEP_MODELS
 from gnnq_lib.paths import project_root
@@ -137,6 +140,13 @@ def test_the_teacher_follows_every_setting_of_the_propagation():
     settings = {"multiplier": True, "gap_term": True, "non_negative": True, "mu": 4.0, "threshold": 0.3}
     teacher = nc.teacher_config(resolve(config(**settings)))
     assert {name: getattr(teacher, name) for name in settings} == settings
+
+
+def test_settings_of_teachers_are_pinned():
+    """The key of a low-bit run does not hold them: where they change, its stored rows must be dropped and run again."""
+    runs = [{"dataset": d, "model": m} for d in (*DATASETS, "path/to/mine") for m in get_args(nc.ModelName)]
+    keys = [config_key(nc.teacher_config(resolve(make_config(Config, {"experiment": "t", **run})))) for run in runs]
+    assert sha256_bytes(" ".join(keys).encode())[:12] == "8198f349d558"
 
 
 def test_resolving_fills_in_and_leaves_what_was_given():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments import ResultsStore, load_table
 from gnnq_lib.experiments.config import config_key, make_config
@@ -19,6 +20,7 @@ from gnnq_lib.experiments.recommendation import (
     teacher_config,
     train_recommender,
 )
+from gnnq_lib.files import sha256_bytes
 from gnnq_lib.paths import cache_dir
 
 TINY = {"experiment": "test", "dataset": "power-law", "dim": 8, "teacher_epochs": 3, "epochs": 2, "eval_every": 1,
@@ -199,6 +201,13 @@ def test_recipes_fill_what_is_open():
     assert low.epochs and low.lr and low.tanh is False and full.epochs > low.epochs
     assert resolve(config(method="gnaq_as_released")).linear_head is True
     assert teacher_config(config()).epochs == 3 and teacher_config(config()).bits == 32
+
+
+def test_settings_of_teachers_are_pinned():
+    """The key of a low-bit run holds few of them: where they change, its stored rows must be dropped and run again."""
+    names = (*INTERACTION_SETS, "path/to/mine")
+    keys = [config_key(teacher_config(make_config(Config, {"experiment": "t", "dataset": name}))) for name in names]
+    assert sha256_bytes(" ".join(keys).encode())[:12] == "742f62f100a0"
 
 
 @pytest.mark.parametrize(
