@@ -23,6 +23,7 @@ HEADERS = [
     "spmm_packed.h",
     "spmm_float.h",
     "linear.h",
+    "search.h",
     "lanes.h",
     "finish.h",
     "neighbour_sum.h",

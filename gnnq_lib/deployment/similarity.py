@@ -13,17 +13,13 @@ How a row x of D values becomes D codes of b bits and two numbers of 16 bits:
    error is at right angles to it and close neighbours are not underrated. (Steps 2 and 4 follow RaBitQ, Gao and Long,
    SIGMOD 2024.)
 
-Searching is integer arithmetic: queries get 8 bits, and a few float operations per score remain. A few queries, or
-tables that stay in cache, are served by the packed kernel: a query is a row of D entries, its 8-bit numbers, and what
-they weigh are the D columns of codes. Else tiles are unpacked and multiplied by PyTorch in int8. For the cosine, rows
-and queries are scaled to length 1 first.
+Searching is integer arithmetic (`gnnq_lib.kernels.search`): queries get 8 bits, and a few float operations per score
+remain. For the cosine, rows and queries are scaled to length 1 first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -31,19 +27,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from gnnq_lib.errors import InputError
-from gnnq_lib.kernels import CSRGraph, spmm
+from gnnq_lib.kernels.search import grid, search
 from gnnq_lib.quantizers.packing import PackedCodes, check_bits
 
 METRICS = ("inner product", "cosine")
 _BLOCK_ROWS = 64
-_SCORES_AT_ONCE = 1 << 22  # 16 MB
-_SCORES_IN_CACHE = 1 << 20
-_CODES_IN_CACHE, _FEW_QUERIES = 1 << 20, 16
-_TILES, _LARGEST_TILE = 8, 1 << 13  # what is worked on in one go stays in cache
-_QUERIES_AT_ONCE = 256
 _ROWS_AT_ONCE = 1 << 10  # while packing, so that they stay in cache
 _STEPS = 16  # tried per row
-_QUERY_LEVELS, _QUERY_ZERO = 127, 128
+_QUERY_LEVELS = 127
 _TINY = 1e-30
 
 
@@ -102,76 +93,18 @@ class PackedEmbeddings:
         """
         _check_search(queries, self.mean.numel(), k, self.num_rows)
         queries = functional.normalize(queries, dim=1) if self.metric == "cosine" else queries
-        sums = self._sums_pay(len(queries))
-        most = max(1, _SCORES_IN_CACHE // self.num_rows) if sums else _QUERIES_AT_ONCE
-        parts = [self._search(part, k, sums) for part in queries.split(min(most, _QUERIES_AT_ONCE))]
-        return Neighbours(*(torch.cat(part) for part in zip(*parts, strict=True)))
-
-    def _sums_pay(self, num_queries: int) -> bool:
-        """Whether the packed kernel is the faster way; with 8 bits its lanes overflow too soon."""
-        return self.codes.bits < 8 and (num_queries <= _FEW_QUERIES or self.codes.nbytes <= _CODES_IN_CACHE)
-
-    def _search(self, queries: Tensor, k: int, sums: bool) -> Neighbours:
         whole, step = _whole_numbers((queries - self.mean) @ self.rotation)
-        # Scores in units of `step`: the order of rows is that of the true scores.
-        step = (step * self.units[0]).clamp(min=_TINY)
-        # What the grid's shift and the offsets add: one small product for both.
-        sides = torch.cat([_grid(self.codes.bits)[1] * whole.sum(dim=1, keepdim=True), self.units[1] / step], dim=1)
-        best = (self._by_sums if sums else self._by_products)(whole, sides, k)
-        return Neighbours(best.scores * step + (queries @ self.mean)[:, None], best.rows)
-
-    def _by_sums(self, whole: Tensor, sides: Tensor, k: int) -> Neighbours:
-        """All rows at once by the packed kernel; a last query of ones gives what the queries' zero adds to each row."""
-        kept = torch.stack([self.factor, self.offset]).float()
-        weights = torch.cat([whole.view(torch.uint8) ^ _QUERY_ZERO, torch.ones_like(whole[:1], dtype=torch.uint8)])
-        sums = spmm(_every_column(*weights.shape), self.codes, edge_codes=weights.flatten(),
-                    scale=_grid(self.codes.bits)[0], column_scale=kept[0])  # fmt: skip
-        zeros = sides.new_full((len(sides), 1), -_QUERY_ZERO)
-        scores = sums[:-1].addmm_(torch.cat([sides, zeros], dim=1), torch.cat([kept, sums[-1:]]))
-        return best_of_rows(scores, k)
-
-    def _by_products(self, whole: Tensor, sides: Tensor, k: int) -> Neighbours:
-        """Tile after tile by PyTorch's product of int8."""
-        size, times = _SCORES_AT_ONCE // len(whole), _grid(self.codes.bits)[0]
-        buffer = torch.empty(len(whole), min(size, self.codes.data.shape[1]))
-        found = []
-        for plane in self._planes(size):
-            scores = buffer[:, : len(plane)]
-            for places, codes in self._tiles(plane, min(size // _TILES, _LARGEST_TILE)):
-                rows, tile = plane[places], scores[:, places]
-                kept = torch.stack([part[rows.start : rows.stop] for part in (self.factor, self.offset)]).float()
-                torch.mul(torch._int_mm(whole, codes), times * kept[0], out=tile)
-                tile.addmm_(sides, kept)
-            best = best_of_rows(scores, min(k, len(plane)))
-            found.append(Neighbours(best.scores, best.rows + plane.start))
-        scores, rows = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
-        best, places = scores.topk(k, dim=1)
-        return Neighbours(best, rows.gather(1, places))
+        # Scores in units of `step`: the order of rows is that of the true scores. A query at mu has no step of its own.
+        step = torch.maximum(step * self.units[0], self.units[1] * _TINY).clamp(min=_TINY)
+        offset_scale = (self.units[1] / step).flatten()
+        scores, rows = search(self.codes, whole, self.factor.float(), self.offset.float(), offset_scale, k)
+        return Neighbours(scores * step + (queries @ self.mean)[:, None], rows)
 
     def dequantize(self) -> Tensor:
         """The rows without their 16-bit offsets: mean + f v R^T, float32 (N, D)."""
-        parts = [codes for plane in self._planes(self.num_rows) for _, codes in self._tiles(plane, _LARGEST_TILE)]
-        times, shift = _grid(self.codes.bits)
-        values = (times * torch.cat(parts, dim=1).float() + shift) * (self.factor.float() * self.units[0])
+        times, shift = grid(self.codes.bits)
+        values = (times * self.codes.codes().float() + shift) * (self.factor.float() * self.units[0])
         return (self.rotation @ values).T + self.mean
-
-    def _planes(self, size: int) -> Iterator[range]:
-        """Rows whose codes lie side by side, at the same bits of `size` bytes or fewer."""
-        width = self.codes.data.shape[1]
-        for first in range(0, self.num_rows, width):
-            last = min(first + width, self.num_rows)
-            for start in range(first, last, size):
-                yield range(start, min(start + size, last))
-
-    def _tiles(self, rows: range, size: int) -> Iterator[tuple[slice, Tensor]]:
-        """`size` of these rows at a time: their places among them, and their codes as int8 (D, rows); see `_grid`."""
-        bits = self.codes.bits
-        plane, first = divmod(rows.start, self.codes.data.shape[1])
-        for start in range(0, len(rows), size):
-            stop = min(start + size, len(rows))
-            packed = self.codes.data[:, first + start : first + stop]
-            codes = packed ^ 128 if bits == 8 else (packed >> (plane * bits)) & (2**bits - 1)
-            yield slice(start, stop), codes.view(torch.int8)
 
 
 def pack_embeddings(embeddings: Tensor, bits: int, metric: str = "inner product", seed: int = 0) -> PackedEmbeddings:
@@ -270,17 +203,6 @@ def _to_grid(x: Tensor, bits: int) -> Tensor:
     if bits == 8:
         return x.round().clamp(-levels, levels)
     return 2 * ((x + levels) / 2).round().clamp(0, levels) - levels
-
-
-def _grid(bits: int) -> tuple[int, int]:
-    """What unpacked codes are multiplied by, and what is added, to give grid values."""
-    return (1, 0) if bits == 8 else (2, -_levels(bits))
-
-
-@lru_cache(maxsize=8)
-def _every_column(num_queries: int, width: int) -> CSRGraph:
-    """Every query weighs every column of codes."""
-    return CSRGraph(torch.arange(num_queries + 1) * width, torch.arange(width).repeat(num_queries), width)
 
 
 def _whole_numbers(queries: Tensor) -> tuple[Tensor, Tensor]:

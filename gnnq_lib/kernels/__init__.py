@@ -9,6 +9,7 @@ from gnnq_lib.kernels.ops import linear, spmm
 from gnnq_lib.kernels.propagation import PropagationGraph, PropagationPlan, propagate, torch_propagate
 from gnnq_lib.kernels.reference import torch_linear, torch_spmm
 from gnnq_lib.kernels.row_quantizer import RowQuantizer
+from gnnq_lib.kernels.search import search, torch_search
 from gnnq_lib.kernels.two_layer import IntegerFeatures, TwoLayerWeights, torch_two_layer, two_layer
 
 __all__ = [
@@ -25,11 +26,13 @@ __all__ = [
     "linear",
     "neighbour_sum",
     "propagate",
+    "search",
     "spmm",
     "torch_classify",
     "torch_linear",
     "torch_neighbour_sum",
     "torch_propagate",
+    "torch_search",
     "torch_spmm",
     "torch_two_layer",
     "two_layer",

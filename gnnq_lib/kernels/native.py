@@ -23,19 +23,20 @@ from gnnq_lib.errors import InputError
 if TYPE_CHECKING:
     from gnnq_lib.kernels.row_quantizer import RowQuantizer
 
-ABI_VERSION = 8
+ABI_VERSION = 9
 ISA_NUMBERS = {"avx512": 2, "avx2": 1, "plain": 0}  # best first
 REFERENCE = "reference"
 _NOT_FINITE = 3
 NOT_FINITE_MESSAGE = "x holds NaN or infinity; accepted are finite numbers: look for them in the features or weights"
 
 
-# Mirrors of gnnq_spmm_args, gnnq_linear_args and gnnq_neighbour_sum_args (fields by name: where they are packed, in
-# ops.py and neighbour_sum.py). Packed in one go: filling a ctypes structure of so many fields takes as long as the
-# kernel does on a small graph.
+# Mirrors of gnnq_spmm_args, gnnq_linear_args, gnnq_neighbour_sum_args and gnnq_search_args (fields by name: where they
+# are packed, in ops.py, neighbour_sum.py and search.py). Packed in one go: filling a ctypes structure of so many fields
+# takes as long as the kernel does on a small graph.
 SPMM_ARGS = struct.Struct("@13P4q6ifi")
 LINEAR_ARGS = struct.Struct("@7P3q6ifi")
 NEIGHBOUR_SUM_ARGS = struct.Struct("@10P3q2i")
+SEARCH_ARGS = struct.Struct("@7P4q2i")
 
 
 class RowQuantizerArgs(ctypes.Structure):
@@ -124,7 +125,7 @@ def _open_library() -> tuple[ctypes.CDLL | None, str]:
         return None, f"{path.name} cannot be loaded ({error})"
     if version != ABI_VERSION:
         return None, f"{path.name} is of interface version {version}, this package needs {ABI_VERSION}"
-    for packed_args in (library.gnnq_spmm, library.gnnq_linear, library.gnnq_neighbour_sum):
+    for packed_args in (library.gnnq_spmm, library.gnnq_linear, library.gnnq_neighbour_sum, library.gnnq_search):
         packed_args.argtypes = (ctypes.c_int, ctypes.c_char_p)
     library.gnnq_propagate.argtypes = (ctypes.c_int, ctypes.POINTER(PropagateArgs))
     library.gnnq_two_layer.argtypes = (ctypes.c_int, ctypes.POINTER(TwoLayerArgs))

@@ -6,11 +6,9 @@ keeps them in a few bits and gives nearly those lists.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +26,6 @@ from gnnq_lib.recommendation.ranking import check_k, top_items
 
 NOBODY = -1  # stands in a list where no unseen item is left
 _USERS_AT_ONCE = 256
-_FEWEST_PER_THREAD = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,11 +167,6 @@ class CompactTables:
         check_k(k, self.items.num_rows)
         if not users.numel():
             return users.new_zeros(0, k), torch.zeros(0, k)
-        parts = _on_threads(lambda part: self._top(part, k, seen), users)
-        items, scores = (torch.cat(part) for part in zip(*parts, strict=True))
-        return items, scores
-
-    def _top(self, users: Tensor, k: int, seen: Sequence[UserItems]) -> tuple[Tensor, Tensor]:
         if not seen:
             found = self.items.search(self.user_rows(users), k)
             return found.rows, found.scores
@@ -209,23 +201,6 @@ def compact_tables(user_table: Tensor, item_table: Tensor, user_bits: int = 4, i
     codes = ((user_table / unit - low) / step.float().clamp(min=1e-7)).round().clamp(0, 2**user_bits - 1)
     users = PackedCodes.from_codes(codes.to(torch.uint8), user_bits)
     return CompactTables(users, low, step, unit, pack_embeddings(item_table.contiguous(), item_bits))
-
-
-def _on_threads(call: Callable[[Tensor], Any], users: Tensor) -> list[Any]:
-    """Results of a call for parts of the users, one part per thread of PyTorch's, in order.
-
-    A search is many short operations; threads that share each of them wait for one another each time, threads with
-    users of their own only once.
-    """
-    threads = torch.get_num_threads()
-    count = min(threads, len(users) // _FEWEST_PER_THREAD)
-    if count < 2:
-        return [call(users)]
-    try:
-        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(call, users.chunk(count)))
-    finally:
-        torch.set_num_threads(threads)  # each thread has its own number, but new threads take the last one set
 
 
 def _unseen(items: Tensor, scores: Tensor, users: Tensor, seen: Sequence[UserItems], k: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from gnnq_lib.deployment import pack_embeddings, recall
-from gnnq_lib.deployment import similarity as module
 from gnnq_lib.deployment.similarity import METRICS, best_of_rows
 
 
@@ -66,50 +65,16 @@ def test_eight_bits_are_close_to_the_rows():
     torch.testing.assert_close(pack_embeddings(x, 8).dequantize(), x, rtol=0, atol=0.05)
 
 
-@pytest.mark.parametrize("bytes_in_cache", [0, 1 << 20])
-def test_pieces_change_nothing(monkeypatch, bytes_in_cache):
-    """Many queries, planes and tiles: the same neighbours as in one piece."""
-    x, queries = rows(1003, 16), rows(33, 16, seed=1)
-    monkeypatch.setattr(module, "_CODES_IN_CACHE", bytes_in_cache)
-    whole = pack_embeddings(x, 2).search(queries, 7)
-    for name, value in (("_QUERIES_AT_ONCE", 20), ("_SCORES_AT_ONCE", 1000), ("_SCORES_IN_CACHE", 3000)):
-        monkeypatch.setattr(module, name, value)
-    pieces = pack_embeddings(x, 2).search(queries, 7)
-    assert torch.equal(pieces.rows, whole.rows)
-    torch.testing.assert_close(pieces.scores, whole.scores)
-
-
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("bits", [1, 2, 4])
-def test_sums_by_the_packed_kernel_and_products_of_tiles_agree(monkeypatch, bits, metric):
-    rows, queries = torch.randn(3001, 24) + 1, torch.randn(40, 24)
-    packed = pack_embeddings(rows, bits, metric)
-    found = {}
-    for name, bytes_in_cache in (("sums", 1 << 30), ("products", 0)):
-        monkeypatch.setattr(module, "_CODES_IN_CACHE", bytes_in_cache)
-        assert packed._sums_pay(len(queries)) == (name == "sums")
-        found[name] = packed.search(queries, k=10)
-    torch.testing.assert_close(found["sums"].scores, found["products"].scores, rtol=1e-4, atol=1e-4)
-    assert recall(found["sums"].rows, found["products"].rows) > 0.99
-
-
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_codes_are_unpacked(bits):
-    """1003 rows do not fill their last bytes."""
-    packed = pack_embeddings(rows(1003, 9), bits)
-    times, shift = module._grid(bits)
-    parts = [codes for plane in packed._planes(100) for _, codes in packed._tiles(plane, 7)]
-    stored = packed.codes.codes().int()
-    expected = stored - 128 if bits == 8 else 2 * stored - (2**bits - 1)
-    assert torch.equal(times * torch.cat(parts, dim=1).int() + shift, expected)
-
-
-@pytest.mark.parametrize("top", [1, 3, 15, 127])
-def test_integer_products_are_exact(top):
-    generator = torch.Generator().manual_seed(0)
-    queries = torch.randint(-127, 128, (3, 64), generator=generator).to(torch.int8)
-    values = torch.randint(-top, top + 1, (64, 100), generator=generator).to(torch.int8)
-    assert torch.equal(torch._int_mm(queries, values).long(), queries.long() @ values.long())
+def test_a_query_finds_the_same_alone_and_among_others(bits, metric):
+    """1003 rows do not fill their last bytes, 300 queries not the last of the parts they are searched in."""
+    packed, queries = pack_embeddings(rows(1003, 9), bits, metric), rows(300, 9, seed=1)
+    together = packed.search(queries, k=7)
+    for q in (0, 255, 299):
+        alone = packed.search(queries[q : q + 1], k=7)
+        assert torch.equal(alone.rows, together.rows[q : q + 1])
+        torch.testing.assert_close(alone.scores, together.scores[q : q + 1])
 
 
 def test_bytes_are_counted():
@@ -144,6 +109,15 @@ def test_size_of_the_numbers_does_not_matter(size):
     x, queries = rows(200), rows(10, seed=1)
     large = pack_embeddings(x * size, 2).search(queries * size)
     assert torch.equal(pack_embeddings(x, 2).search(queries).rows, large.rows)
+
+
+def test_a_query_at_the_mean_ranks_by_offsets():
+    x = rows(50, 8) * 2.0**30
+    packed = pack_embeddings(x, 2)
+    found = packed.search(packed.mean[None], k=50)
+    expected = packed.offset.float() * packed.units[1] + packed.mean @ packed.mean
+    torch.testing.assert_close(found.scores[0], expected[found.rows[0]], rtol=1e-5, atol=0)
+    assert found.rows[0].sort().values.tolist() == list(range(50))
 
 
 def test_the_seed_decides_the_rotation():

@@ -36,7 +36,7 @@ static const gnnq_kernel_table* table_of(int isa) {
 #define GNNQ_EXPORT __attribute__((visibility("default")))
 #endif
 
-GNNQ_EXPORT int gnnq_abi_version(void) { return 8; }
+GNNQ_EXPORT int gnnq_abi_version(void) { return 9; }
 
 GNNQ_EXPORT int gnnq_has_isa(int isa) { return table_of(isa) != nullptr; }
 
@@ -71,6 +71,11 @@ GNNQ_EXPORT int gnnq_two_layer(int isa, const gnnq_two_layer_args* args) {
 GNNQ_EXPORT int gnnq_neighbour_sum(int isa, const gnnq_neighbour_sum_args* args) {
   const gnnq_kernel_table* table = table_of(isa);
   return table ? table->neighbour_sum(args) : GNNQ_NO_SUCH_ISA;
+}
+
+GNNQ_EXPORT int gnnq_search(int isa, const gnnq_search_args* args) {
+  const gnnq_kernel_table* table = table_of(isa);
+  return table ? table->search(args) : GNNQ_NO_SUCH_ISA;
 }
 
 // The whole classifier: the scores that the two layers write are what is propagated.

@@ -154,6 +154,23 @@ typedef struct {
   int32_t fresh_out;
 } gnnq_neighbour_sum_args;
 
+// The k rows of largest score for every query (search.py has the equation), best first; of equal ones the lower row.
+typedef struct {
+  const uint8_t* packed;        // inner x row_bytes(num_rows, bits): a row of the table is a column of codes
+  const int8_t* queries;        // num_queries x inner
+  const float* factor;          // num_rows
+  const float* offset;          // num_rows
+  const float* offset_scale;    // num_queries
+  float* scores;                // num_queries x k
+  int64_t* rows;                // num_queries x k
+  int64_t num_rows;
+  int64_t inner;
+  int64_t num_queries;
+  int64_t k;
+  int32_t bits;
+  int32_t num_threads;
+} gnnq_search_args;
+
 enum { GNNQ_PLAIN = 0, GNNQ_AVX2 = 1, GNNQ_AVX512 = 2, GNNQ_NUM_ISAS = 3 };
 enum { GNNQ_OK = 0, GNNQ_NO_MEMORY = 1, GNNQ_NO_SUCH_ISA = 2, GNNQ_NOT_FINITE = 3 };
 
@@ -163,4 +180,5 @@ typedef struct {
   int (*propagate)(const gnnq_propagate_args*);
   int (*two_layer)(const gnnq_two_layer_args*);
   int (*neighbour_sum)(const gnnq_neighbour_sum_args*);
+  int (*search)(const gnnq_search_args*);
 } gnnq_kernel_table;

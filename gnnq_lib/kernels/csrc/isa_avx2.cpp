@@ -19,4 +19,4 @@
 
 extern "C" const gnnq_kernel_table gnnq_table_avx2 = {gnnq_avx2::spmm, gnnq_avx2::linear,
                                                    gnnq_avx2::propagate, gnnq_avx2::two_layer,
-                                                   gnnq_avx2::neighbour_sum};
+                                                   gnnq_avx2::neighbour_sum, gnnq_avx2::search};

@@ -19,4 +19,4 @@
 
 extern "C" const gnnq_kernel_table gnnq_table_avx512 = {gnnq_avx512::spmm, gnnq_avx512::linear,
                                                    gnnq_avx512::propagate, gnnq_avx512::two_layer,
-                                                   gnnq_avx512::neighbour_sum};
+                                                   gnnq_avx512::neighbour_sum, gnnq_avx512::search};

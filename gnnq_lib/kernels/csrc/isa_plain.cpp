@@ -21,4 +21,4 @@
 
 extern "C" const gnnq_kernel_table gnnq_table_plain = {gnnq_plain::spmm, gnnq_plain::linear,
                                                    gnnq_plain::propagate, gnnq_plain::two_layer,
-                                                   gnnq_plain::neighbour_sum};
+                                                   gnnq_plain::neighbour_sum, gnnq_plain::search};

@@ -13,6 +13,7 @@ namespace GNNQ_NAMESPACE {
 #include "propagate.h"
 #include "propagate_slices.h"
 #include "two_layer.h"
+#include "search.h"
 
 static int spmm(const gnnq_spmm_args* args) {
   const gnnq_spmm_args& a = *args;

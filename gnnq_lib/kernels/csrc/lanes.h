@@ -48,6 +48,7 @@ struct Lanes {
   static inline I bits(F x) { return _mm512_castps_si512(x); }
   static inline F from_bits(I x) { return _mm512_castsi512_ps(x); }
   static inline F to_float(I x) { return _mm512_cvtepi32_ps(x); }
+  static inline uint32_t at_least(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }  // bit l: lane l
   static inline I to_int(F x) { return _mm512_cvtps_epi32(x); }
   static inline F swap(F x, int distance) {  // lane l <-> lane l ^ distance
     if (distance == 1) return _mm512_permute_ps(x, 0xb1);
@@ -109,6 +110,7 @@ struct Lanes {
   static inline I bits(F x) { return _mm256_castps_si256(x); }
   static inline F from_bits(I x) { return _mm256_castsi256_ps(x); }
   static inline F to_float(I x) { return _mm256_cvtepi32_ps(x); }
+  static inline uint32_t at_least(F a, F b) { return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)); }
   static inline I to_int(F x) { return _mm256_cvtps_epi32(x); }
   static inline F swap(F x, int distance) {
     if (distance == 1) return _mm256_permute_ps(x, 0xb1);
@@ -178,6 +180,10 @@ struct Lanes {
   static inline I bits(F x) { return (I)x; }
   static inline F from_bits(I x) { return (F)x; }
   static inline F to_float(I x) { return __builtin_convertvector(x, F); }
+  static inline uint32_t at_least(F a, F b) {
+    const I m = a >= b;
+    return (m[0] & 1) | (m[1] & 2) | (m[2] & 4) | (m[3] & 8);
+  }
   static inline I to_int(F x) { return __builtin_convertvector(x, I); }
   static inline F swap(F x, int distance) {
     return distance == 1 ? F{x[1], x[0], x[3], x[2]} : F{x[2], x[3], x[0], x[1]};

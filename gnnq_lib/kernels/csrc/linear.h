@@ -17,6 +17,29 @@ struct Dot {  // VNNI: 4 unsigned times 4 signed bytes per lane
     memcpy(&four, inputs, 4);
     return _mm512_dpbusd_epi32(acc, _mm512_set1_epi32(four), _mm512_loadu_si512(weights));
   }
+  // For search.h: queries are signed, codes any byte, kGroup of a row side by side.
+  typedef int8_t Query;
+  typedef uint8_t Code;
+  static inline Acc dot_codes(Acc acc, const Query* queries, const Code* codes) {
+    int32_t four;
+    memcpy(&four, queries, 4);
+    return _mm512_dpbusd_epi32(acc, _mm512_loadu_si512(codes), _mm512_set1_epi32(four));
+  }
+  static inline void side_by_side(const uint8_t* rows, Code* codes) {  // 4 rows of 64
+    const __m512i a = _mm512_loadu_si512(rows), b = _mm512_loadu_si512(rows + 64);
+    const __m512i c = _mm512_loadu_si512(rows + 128), d = _mm512_loadu_si512(rows + 192);
+    const __m512i ab0 = _mm512_unpacklo_epi8(a, b), ab1 = _mm512_unpackhi_epi8(a, b);
+    const __m512i cd0 = _mm512_unpacklo_epi8(c, d), cd1 = _mm512_unpackhi_epi8(c, d);
+    // Quarter l of part j holds columns 16l + 4j ... 16l + 4j + 3: the quarters are transposed.
+    const __m512i p0 = _mm512_unpacklo_epi16(ab0, cd0), p1 = _mm512_unpackhi_epi16(ab0, cd0);
+    const __m512i p2 = _mm512_unpacklo_epi16(ab1, cd1), p3 = _mm512_unpackhi_epi16(ab1, cd1);
+    const __m512i low01 = _mm512_shuffle_i32x4(p0, p1, 0x44), high01 = _mm512_shuffle_i32x4(p0, p1, 0xee);
+    const __m512i low23 = _mm512_shuffle_i32x4(p2, p3, 0x44), high23 = _mm512_shuffle_i32x4(p2, p3, 0xee);
+    _mm512_storeu_si512(codes, _mm512_shuffle_i32x4(low01, low23, 0x88));
+    _mm512_storeu_si512(codes + 64, _mm512_shuffle_i32x4(low01, low23, 0xdd));
+    _mm512_storeu_si512(codes + 128, _mm512_shuffle_i32x4(high01, high23, 0x88));
+    _mm512_storeu_si512(codes + 192, _mm512_shuffle_i32x4(high01, high23, 0xdd));
+  }
   static inline void store(int32_t* p, Acc acc) { _mm512_storeu_si512(p, acc); }
 };
 #elif defined(GNNQ_BUILD_AVX2)
@@ -32,6 +55,16 @@ struct Dot {  // 2 times 2 signed 16-bit numbers per lane
     memcpy(&two, inputs, 4);
     return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_set1_epi32(two), _mm256_loadu_si256((const __m256i*)weights)));
   }
+  typedef int16_t Query;
+  typedef int16_t Code;
+  static inline Acc dot_codes(Acc acc, const Query* queries, const Code* codes) { return dot(acc, queries, codes); }
+  static inline void side_by_side(const uint8_t* rows, Code* codes) {  // 2 rows of 64
+    for (int c = 0; c < 64; c += 16) {
+      const __m128i a = _mm_loadu_si128((const __m128i*)(rows + c)), b = _mm_loadu_si128((const __m128i*)(rows + 64 + c));
+      _mm256_storeu_si256((__m256i*)(codes + 2 * c), _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(a, b)));
+      _mm256_storeu_si256((__m256i*)(codes + 2 * c + 16), _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(a, b)));
+    }
+  }
   static inline void store(int32_t* p, Acc acc) { _mm256_storeu_si256((__m256i*)p, acc); }
 };
 #else
@@ -46,6 +79,12 @@ struct Dot {
     Acc w;
     memcpy(&w, weights, 16);
     return acc + w * *inputs;
+  }
+  typedef int32_t Query;
+  typedef int32_t Code;
+  static inline Acc dot_codes(Acc acc, const Query* queries, const Code* codes) { return dot(acc, queries, codes); }
+  static inline void side_by_side(const uint8_t* row, Code* codes) {
+    for (int c = 0; c < 64; ++c) codes[c] = row[c];
   }
   static inline void store(int32_t* p, Acc acc) { memcpy(p, &acc, 16); }
 };
