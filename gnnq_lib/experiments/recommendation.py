@@ -18,7 +18,7 @@ from torch import Tensor
 from gnnq_lib.datasets.interactions import Protocol, RatingSplit, split_interactions
 from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS, load_interactions
 from gnnq_lib.errors import InputError
-from gnnq_lib.experiments.config import ExperimentConfig, make_config
+from gnnq_lib.experiments.config import ADDED_SETTINGS, ExperimentConfig, make_config
 from gnnq_lib.experiments.store import Measurement, ResultsStore
 from gnnq_lib.files import atomic_write, sha256_bytes
 from gnnq_lib.paths import cache_dir
@@ -29,6 +29,7 @@ from gnnq_lib.recommendation.gnaq import Gnaq, GnaqAsReleased, GnaqOptions, LowB
 from gnnq_lib.recommendation.levels import PLACEMENTS
 from gnnq_lib.recommendation.lightgcn import LightGCN, Recommender, initial_table
 from gnnq_lib.recommendation.packed import StoredTable, fingerprint
+from gnnq_lib.recommendation.sampling import Sampling
 from gnnq_lib.recommendation.training import TrainHistory, TrainOptions, evaluate, train
 
 METHODS = (
@@ -40,7 +41,7 @@ KS = (10, 20)
 # Full precision: larger batches and rates than the LightGCN paper's 2048 and 1e-3. By validation NDCG@20 where searched
 # (`gnnq run rec_search_fp32`, `rec_search_large`); l2 elsewhere that of the paper.
 FP32_RECIPE = {"epochs": 400, "batch_size": 8192, "lr": 1e-2, "l2": 1e-4, "schedule": "constant", "eval_every": 10,
-               "patience": 6}  # fmt: skip
+               "patience": 6, "sampling": "interactions"}  # fmt: skip
 _LARGE_SETS = ("gowalla", "yelp2018", "amazon-book-kgat")
 _LARGE = {"batch_size": 32768, "schedule": "cosine", "epochs": 500, "eval_every": 20, "patience": 0}
 FP32_RECIPES: dict[str, dict] = {
@@ -50,8 +51,8 @@ FP32_RECIPES: dict[str, dict] = {
     **dict.fromkeys(_LARGE_SETS, _LARGE),
     "power-law": {"batch_size": 512, "epochs": 40},
 }
-# Every low-bit method has the same budget on top of the teacher's, about 1500 to 3500 steps; batch size and l2 are the
-# teacher's. "fp32" with start="teacher" has it too.
+# Every low-bit method has the same budget on top of the teacher's, about 1500 to 3500 steps; batch size, l2 and
+# sampling are the teacher's. "fp32" with start="teacher" has it too.
 LOW_BIT_RECIPE = {"epochs": 40, "lr": 1e-2, "schedule": "cosine", "eval_every": 5, "patience": 0}
 METHOD_RECIPES: dict[str, dict] = {"gnaq": {"lr": 5e-3}}
 SWITCHES = {"anchor": GnaqOptions.anchor, "distillation": 1.0}  # as designed and as published
@@ -92,7 +93,7 @@ class Config(ExperimentConfig):
         dim, num_layers: D and L.
         start: "teacher": from the full-precision table trained on the same split; "random": N(0, 0.1). fp32 with
             "teacher" trains the teacher on with the low-bit methods' budget.
-        epochs, batch_size, lr, l2, schedule, eval_every, patience: see `TrainOptions`; None takes the recipe's value.
+        epochs, batch_size, lr, l2, schedule, eval_every, patience, sampling: see `TrainOptions`; None: the recipe's.
         teacher_epochs: at most so many for the teacher; None: the recipe's.
         refit: fp32 only: train once more on training and validation part together, for the best number of epochs.
         node_aware, placement, refine_steps, refine_share, gradient, neighbour_share, level_rate, anchor,
@@ -127,6 +128,7 @@ class Config(ExperimentConfig):
     schedule: Literal["constant", "cosine"] | None = None
     eval_every: int | None = Field(default=None, ge=1)
     patience: int | None = Field(default=None, ge=0)
+    sampling: Sampling | None = None
     teacher_epochs: int | None = Field(default=None, ge=1)
     refit: bool = False
     node_aware: bool = True
@@ -415,7 +417,10 @@ def kept_file(config: Config) -> Path:
     """Where the table of a full-precision run is kept: named by the settings that shape it, and by no others."""
     names = ("dataset", "protocol", "split_seed", "share", "dim", "num_layers", "seed", "epochs", "batch_size", "lr",
              "l2", "schedule", "eval_every", "patience", "refit", "device")  # fmt: skip
-    text = json.dumps({name: getattr(config, name) for name in names})
+    values = {name: getattr(config, name) for name in names}
+    if config.sampling != ADDED_SETTINGS["sampling"]:
+        values["sampling"] = config.sampling
+    text = json.dumps(values)
     return cache_dir() / "recommendation" / f"{config.dataset}-{sha256_bytes(text.encode())[:12]}.safetensors"
 
 
@@ -434,7 +439,7 @@ def _train_full_precision(
 
 
 def _options(config: Config) -> TrainOptions:
-    names = ("epochs", "batch_size", "lr", "l2", "schedule", "eval_every", "patience", "seed")
+    names = ("epochs", "batch_size", "lr", "l2", "schedule", "eval_every", "patience", "seed", "sampling")
     clip = 3.0 if config.method == "gnaq_as_released" else 0.0
     return TrainOptions(**{name: getattr(config, name) for name in names}, clip=clip)
 

@@ -1,8 +1,9 @@
-"""Mini-batches for BPR: every training interaction once per epoch, each with a negative that is never a positive."""
+"""Mini-batches for BPR: training interactions, each with a negative that is never a positive."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -10,9 +11,16 @@ from torch import Tensor
 from gnnq_lib.datasets.interactions import UserItems
 from gnnq_lib.errors import InputError
 
+Sampling = Literal["interactions", "users"]
+
 
 class TripletSampler:
     """Triplets (user, positive item, negative item), all drawn with tensors.
+
+    With "interactions" an epoch holds every training interaction once. With "users" it holds as many triplets, each of
+    a user drawn uniformly and one of the user's interactions drawn uniformly, with replacement: users with few
+    interactions then count as much as others, as they do in the metrics. LightGCN's published code does the latter
+    (gusye1234/LightGCN-PyTorch, code/utils.py), its paper does not say.
 
     A user's negatives are the items not among the training positives, drawn uniformly and exactly, without rejection:
     of the n_u free items the r-th one, r uniform, is r + (positives p_0 < p_1 < ... with p_k - k <= r). One search in
@@ -24,9 +32,10 @@ class TripletSampler:
         batch_size: triplets per batch, from 1; the last batch of an epoch is smaller.
         seed: every epoch has a stream of its own, so training can resume at any epoch.
         device: where batches are drawn.
+        sampling: see above.
 
     Raises:
-        InputError: batch_size below 1, or no interaction left to train on.
+        InputError: batch_size below 1, another word for `sampling`, or no interaction left to train on.
 
     Example:
         >>> sampler = TripletSampler(UserItems([0, 0, 1], [0, 2, 1], 2, 3), batch_size=8, seed=0)
@@ -34,10 +43,19 @@ class TripletSampler:
         [(0, 0, 1), (0, 2, 1)]
     """
 
-    def __init__(self, pairs: UserItems, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        pairs: UserItems,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        sampling: Sampling = "interactions",
+    ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size={batch_size!r} given; a whole number from 1 is accepted")
-        self.batch_size, self.seed, self.device = batch_size, seed, torch.device(device)
+        if sampling not in get_args(Sampling):
+            raise InputError(f"sampling={sampling!r} given; 'interactions' and 'users' are accepted")
+        self.batch_size, self.seed, self.device, self.sampling = batch_size, seed, torch.device(device), sampling
         counts = torch.as_tensor(pairs.counts)
         users, items = torch.as_tensor(pairs.users), torch.as_tensor(pairs.items)
         rank = torch.arange(len(pairs)) - torch.as_tensor(pairs.row_ptr)[users]
@@ -52,6 +70,9 @@ class TripletSampler:
                 f"{len(pairs)} training interactions given, none of a user who lacks an item; "
                 "BPR needs users with items they have and items they lack"
             )
+        # Of each user with interactions: how many they are, and where they start.
+        self._count = self._users.unique_consecutive(return_counts=True)[1]
+        self._first = self._count.cumsum(0) - self._count
 
     @property
     def num_batches(self) -> int:
@@ -61,10 +82,18 @@ class TripletSampler:
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batches of one epoch: (users, positives, negatives), int64 each; the same number, the same batches."""
         generator = torch.Generator(self.device).manual_seed((self.seed << 24) + number)
-        order = torch.randperm(self._users.numel(), generator=generator, device=self.device)
-        for chosen in order.split(self.batch_size):
+        for chosen in self._order(generator).split(self.batch_size):
             users = self._users[chosen]
             yield users, self._items[chosen], self.negatives(users, generator)
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        """Which interactions an epoch holds, in order."""
+        size = self._users.numel()
+        if self.sampling == "interactions":
+            return torch.randperm(size, generator=generator, device=self.device)
+        who = torch.randint(self._first.numel(), (size,), generator=generator, device=self.device)
+        draws = torch.rand(size, generator=generator, device=self.device, dtype=torch.float64)
+        return self._first[who] + (draws * self._count[who]).long()
 
     def negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
         """One item per user that is none of the user's training items, uniform over those."""

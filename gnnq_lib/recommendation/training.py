@@ -21,7 +21,7 @@ from gnnq_lib.errors import InputError
 from gnnq_lib.files import atomic_write
 from gnnq_lib.recommendation.lightgcn import Recommender
 from gnnq_lib.recommendation.ranking import evaluate_ranking
-from gnnq_lib.recommendation.sampling import TripletSampler
+from gnnq_lib.recommendation.sampling import Sampling, TripletSampler
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class TrainOptions:
     """How long and how fast.
 
     Attributes:
-        epochs: at most; an epoch is every training interaction once.
+        epochs: at most; an epoch is as many triplets as there are training interactions.
         batch_size: triplets per step.
         lr: Adam's learning rate; quantizers may have rates of their own (`Recommender.parameter_groups`).
         l2: weight of the penalty on the batch's rows.
@@ -43,6 +43,7 @@ class TrainOptions:
         select_k: the epoch with the best validation NDCG at this k is kept (or the catalogue's size, if smaller).
         clip: gradients are clipped to [-clip, clip] by value; 0: not at all.
         seed: of batches and negatives.
+        sampling: "interactions" or "users"; see `TripletSampler`.
         checkpoint_every: epochs between checkpoints, where a file is given.
 
     Raises:
@@ -63,6 +64,7 @@ class TrainOptions:
     select_k: int = 20
     clip: float = 0.0
     seed: int = 0
+    sampling: Sampling = "interactions"
     checkpoint_every: int = 10
 
     def __post_init__(self) -> None:
@@ -132,7 +134,7 @@ def train(
         >>> len(history.loss)
         2
     """
-    sampler = TripletSampler(split.train, options.batch_size, options.seed, model.graph.device)
+    sampler = TripletSampler(split.train, options.batch_size, options.seed, model.graph.device, options.sampling)
     run = _Run(model, split, options, Path(checkpoint) if checkpoint else None)
     run.resume()
     if not run.history.epochs and len(split.val):

@@ -51,6 +51,30 @@ def test_epochs_repeat_and_differ(split):
     assert sampler.num_batches == -(-len(split.train) // 64)
 
 
+def test_users_are_drawn_uniformly_and_so_are_their_interactions():
+    """User 0 has three interactions, user 2 one, user 1 none, user 3 every item (so no negative)."""
+    pairs = UserItems([0, 0, 0, 2, *[3] * 5], [0, 3, 4, 2, *range(5)], 4, 5)
+    sampler = TripletSampler(pairs, 1000, seed=0, sampling="users")
+    triplets = [torch.stack(batch) for epoch in range(10_000) for batch in sampler.epoch(epoch)]
+    users, positives, negatives = torch.cat(triplets, 1)
+    assert len(users) == 40_000 and set(users.tolist()) == {0, 2}
+    assert float((users == 0).double().mean()) == pytest.approx(0.5, abs=0.01)
+    shares = torch.bincount(positives[users == 0], minlength=5) / int((users == 0).sum())
+    assert torch.allclose(shares, torch.tensor([1 / 3, 0, 0, 1 / 3, 1 / 3]), atol=0.01)
+    assert set(positives[users == 2].tolist()) == {2} and set(negatives[users == 0].tolist()) == {1, 2}
+
+
+def test_epochs_repeat_and_differ_when_users_are_drawn(split):
+    sampler = TripletSampler(split.train, 64, seed=5, sampling="users")
+    first, again, other = (torch.cat([batch[0] for batch in sampler.epoch(number)]) for number in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other) and len(first) == len(split.train)
+
+
+def test_another_word_for_sampling_is_refused(split):
+    with pytest.raises(InputError, match="sampling='items' given; 'interactions' and 'users' are accepted"):
+        TripletSampler(split.train, 64, seed=0, sampling="items")
+
+
 @pytest.mark.parametrize("size", [0, -3, 2.0, True])
 def test_batch_size_out_of_range(split, size):
     with pytest.raises(InputError, match="batch_size="):
