@@ -49,6 +49,7 @@ FP32_RECIPES: dict[str, dict] = {
     "ml-100k": {"l2": 1e-3},
     "ml-1m": {"eval_every": 5},
     **dict.fromkeys(_LARGE_SETS, _LARGE),
+    "gowalla": {**_LARGE, "sampling": "users"},  # as in LightGCN's published code
     "power-law": {"batch_size": 512, "epochs": 40},
 }
 # Every low-bit method has the same budget on top of the teacher's, about 1500 to 3500 steps; batch size, l2 and
@@ -204,7 +205,7 @@ def is_teacher(config: Config) -> bool:
 
 def teacher_config(config: Config) -> Config:
     """The full-precision run that a run starts from."""
-    keep = ("profile", "seed", "dataset", "protocol", "split_seed", "share", "dim", "num_layers", "device")
+    keep = ("profile", "seed", "dataset", "protocol", "split_seed", "share", "dim", "num_layers", "sampling", "device")
     values = {name: getattr(config, name) for name in keep}
     values.update(experiment="teacher", method="fp32", bits=32, start="random", epochs=config.teacher_epochs)
     return resolve(make_config(Config, values))

@@ -12,6 +12,7 @@ from gnnq_lib.experiments.config import config_key, make_config
 from gnnq_lib.experiments.recommendation import (
     METHODS,
     Config,
+    kept_file,
     load_split,
     measurements,
     model_bytes,
@@ -203,11 +204,20 @@ def test_recipes_fill_what_is_open():
     assert teacher_config(config()).epochs == 3 and teacher_config(config()).bits == 32
 
 
+def test_a_teacher_draws_its_triplets_as_its_student_does():
+    for sampling in ("users", "interactions"):
+        low = resolve(config(dataset="gowalla", sampling=sampling))
+        assert teacher_config(low).sampling == low.sampling == sampling
+    assert resolve(config()).sampling == "interactions" and resolve(config(dataset="gowalla")).sampling == "users"
+    kept = {kept_file(teacher_config(resolve(config(sampling=sampling)))) for sampling in ("users", "interactions")}
+    assert len(kept) == 2
+
+
 def test_settings_of_teachers_are_pinned():
     """The key of a low-bit run holds few of them: where they change, its stored rows must be dropped and run again."""
     names = (*INTERACTION_SETS, "path/to/mine")
     keys = [config_key(teacher_config(make_config(Config, {"experiment": "t", "dataset": name}))) for name in names]
-    assert sha256_bytes(" ".join(keys).encode())[:12] == "742f62f100a0"
+    assert sha256_bytes(" ".join(keys).encode())[:12] == "36b7424693cf"
 
 
 @pytest.mark.parametrize(
