@@ -259,6 +259,19 @@ def _sums_against_ours(width: int) -> str:
     return listed([f"{times[32] / times[bits]:.1f}" for bits in (2, 4, 8)])
 
 
+def _lists(trained: bool) -> pd.DataFrame:
+    """Lists of 20 from packed tables of Gowalla's size, random values or trained ones."""
+    rows = _bench("serving")
+    rows = rows[rows.path.str.startswith("packed") & rows.case.str.contains("29,858 users", regex=False)]
+    return rows[rows.case.str.contains("trained") == trained]
+
+
+def _searches(batch: int) -> pd.Series:
+    """How many times as fast packed similarity search is as the fastest in full precision, all sets, metrics, bits."""
+    rows = _bench("similarity")
+    return rows[rows.path.str.startswith("packed") & (rows.batch == batch)].speedup_vs_best_fp32
+
+
 def _points_lost(datasets: tuple[str, ...]) -> pd.Series:
     rows = _accuracy("accuracy_public")
     means = rows[rows.dataset.isin(datasets)].groupby(["bits", "dataset"]).value.mean()
@@ -323,6 +336,12 @@ def untrained_as_released(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
 NUMBERS: dict[str, Callable[[], str]] = {
     "int2_points_lost": lambda: f"{_points_lost(('cora', 'citeseer')).max():.1f}",
     "int2_cora": lambda: _span(_int2_on_cora()),
+    "lists_random": lambda: _span(_lists(trained=False).speedup_vs_fp32_flat),
+    "lists_trained": lambda: _span(_lists(trained=True).speedup_vs_fp32_flat),
+    "lists_smaller": lambda: _span(_lists(trained=True).times_smaller),
+    "lists_found": lambda: f"{100 * _lists(trained=True).recall_at_k.min():.0f}",
+    "searches_256": lambda: _span(_searches(256)),
+    "searches_1": lambda: _span(_searches(1)),
     "claimed_int2": lambda: _claimed("A1"),
     "claimed_int4": lambda: _claimed("A2"),
     "qlr_cora": lambda: _qlr("cora", as_released=False),
