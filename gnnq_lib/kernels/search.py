@@ -103,7 +103,7 @@ def _torch_search(
     codes: PackedCodes, queries: Tensor, factor: Tensor, offset: Tensor, offset_scale: Tensor, k: int
 ) -> tuple[Tensor, Tensor]:
     times, shift = grid(codes.bits)
-    values = (times * codes.codes().double() + shift).to(queries.device)  # sums of these are exact in float64
+    values = times * codes.codes().double() + shift  # sums of these are exact in float64
     scores, rows = [], []
     for part, scale in zip(*[t.split(max(1, _SCORES_AT_ONCE // codes.num_values)) for t in (queries, offset_scale)]):
         score = (part.double() @ values).float() * factor + scale[:, None] * offset
