@@ -58,7 +58,10 @@ def test_what_the_text_says_of_searches():
     methods = {("gnaq", 2), ("gnaq", 1), ("gnaq_as_released", 2), ("lsq", 2), ("n2uq", 2), ("bigear", 1)}
     on_gowalla = {("gnaq", 2), ("lsq", 2), ("n2uq", 2)}
     wanted = dict.fromkeys(((dataset, *method) for dataset in ("lastfm", "ml-1m") for method in methods), 5)
-    assert trials == wanted | dict.fromkeys((("gowalla", *method) for method in on_gowalla), 4)
+    assert trials == wanted | dict.fromkeys((("gowalla", *method) for method in on_gowalla), 8)
+    for sampling in ("interactions", "users"):  # of each of two teachers; not stored: by interaction
+        mine = [c for c in configs if c["dataset"] == "gowalla" and c.get("sampling", "interactions") == sampling]
+        assert set(Counter((c["method"], c["bits"]) for c in mine).items()) == {(method, 4) for method in on_gowalla}
     assert {c["method"] for c in configs if c["dataset"] == "ml-100k"} == {"gnaq"}
 
 
