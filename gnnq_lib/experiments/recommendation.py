@@ -64,7 +64,6 @@ SEARCHED: dict[tuple[str, str, int], dict] = {
     ("gnaq", "ml-1m", 2): {"anchor": 1.0, "tanh": True},
     ("gnaq", "ml-1m", 1): {"tanh": True},
     ("gnaq", "lastfm", 1): {"tanh": True},
-    ("gnaq", "gowalla", 2): {"anchor": 1.0, "lr": 1e-3},
     ("lsq", "lastfm", 2): {"lr": 1e-3},
     ("lsq", "ml-1m", 2): {"lr": 5e-3},
     ("lsq", "gowalla", 2): {"lr": 2.5e-3},
