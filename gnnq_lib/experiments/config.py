@@ -105,6 +105,15 @@ def config_key(config: ExperimentConfig) -> str:
         False
     """
     values = config.model_dump(mode="json", exclude=set(NOT_IN_KEY))
-    values = {name: v for name, v in values.items() if name not in ADDED_SETTINGS or v != ADDED_SETTINGS[name]}
-    text = json.dumps([type(config).__name__, values], sort_keys=True)
+    text = json.dumps([type(config).__name__, without_old_values(values)], sort_keys=True)
     return sha256_bytes(text.encode())[:12]
+
+
+def without_old_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those of `ADDED_SETTINGS` at their old value.
+
+    Example:
+        >>> without_old_values({"lr": 0.1, "sampling": "interactions"})
+        {'lr': 0.1}
+    """
+    return {name: v for name, v in values.items() if name not in ADDED_SETTINGS or v != ADDED_SETTINGS[name]}

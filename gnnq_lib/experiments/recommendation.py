@@ -18,7 +18,7 @@ from torch import Tensor
 from gnnq_lib.datasets.interactions import Protocol, RatingSplit, split_interactions
 from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS, load_interactions
 from gnnq_lib.errors import InputError
-from gnnq_lib.experiments.config import ADDED_SETTINGS, ExperimentConfig, make_config
+from gnnq_lib.experiments.config import ExperimentConfig, make_config, without_old_values
 from gnnq_lib.experiments.store import Measurement, ResultsStore
 from gnnq_lib.files import atomic_write, sha256_bytes
 from gnnq_lib.paths import cache_dir
@@ -416,11 +416,8 @@ def _full_precision(
 def kept_file(config: Config) -> Path:
     """Where the table of a full-precision run is kept: named by the settings that shape it, and by no others."""
     names = ("dataset", "protocol", "split_seed", "share", "dim", "num_layers", "seed", "epochs", "batch_size", "lr",
-             "l2", "schedule", "eval_every", "patience", "refit", "device")  # fmt: skip
-    values = {name: getattr(config, name) for name in names}
-    if config.sampling != ADDED_SETTINGS["sampling"]:
-        values["sampling"] = config.sampling
-    text = json.dumps(values)
+             "l2", "schedule", "eval_every", "patience", "refit", "device", "sampling")  # fmt: skip
+    text = json.dumps(without_old_values({name: getattr(config, name) for name in names}))
     return cache_dir() / "recommendation" / f"{config.dataset}-{sha256_bytes(text.encode())[:12]}.safetensors"
 
 

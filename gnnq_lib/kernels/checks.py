@@ -211,3 +211,14 @@ def _check_sums(terms: int, largest_term: int) -> None:
             f"sums of {terms} terms up to {largest_term} given; they could pass 2**31 - 1, the largest sum held: "
             "use fewer bits, smaller exponents or edge codes, or split the row."
         )
+
+
+def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> None:
+    """Raise InputError unless it is a contiguous tensor of this dtype and shape on this device."""
+    if not isinstance(tensor, Tensor) or tensor.dtype != dtype or tuple(tensor.shape) != shape:
+        given = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise InputError(f"{name} given as {given}; accepted is {dtype} {shape}")
+    if tensor.device != device:
+        raise InputError(f"{name} on {tensor.device} given, the rest is on {device}; put all on one device")
+    if not tensor.is_contiguous():
+        raise InputError(f"{name} is not contiguous in memory; pass {name}.contiguous()")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.kernels import native
+from gnnq_lib.kernels.checks import check_tensor
 from gnnq_lib.kernels.csr import CSRGraph
 
 
@@ -212,9 +213,9 @@ def _check(
         _check_table("added", added, graph.num_rows, width, graph)
     for name, scale, size in (("source_scale", source_scale, graph.num_cols), ("row_scale", row_scale, graph.num_rows)):
         if scale is not None:
-            _check_tensor(name, scale, torch.float32, (size,), graph)
+            check_tensor(name, scale, torch.float32, (size,), graph.device)
     if rows is not None:
-        _check_tensor("rows", rows, torch.int64, (rows.numel() if isinstance(rows, Tensor) else 0,), graph)
+        check_tensor("rows", rows, torch.int64, (rows.numel() if isinstance(rows, Tensor) else 0,), graph.device)
         _check_range("rows", rows, graph.num_rows)
     return width
 
@@ -222,17 +223,17 @@ def _check(
 def _check_table(name: str, table: Tensor | SparseRows, num_rows: int, width: int | None, graph: CSRGraph) -> int:
     """D of a table that is as it should be."""
     if isinstance(table, SparseRows):
-        _check_tensor(f"{name}.place", table.place, torch.int32, (num_rows,), graph)
+        check_tensor(f"{name}.place", table.place, torch.int32, (num_rows,), graph.device)
         table, num_rows = table.values, table.values.shape[0]
     if not isinstance(table, Tensor) or table.dim() != 2:
         given = f"a tensor of {table.dim()} dimensions" if isinstance(table, Tensor) else type(table).__name__
         raise InputError(f"{name} given as {given}; accepted is float32 ({num_rows}, D)")
-    _check_tensor(name, table, torch.float32, (num_rows, table.shape[1] if width is None else width), graph)
+    check_tensor(name, table, torch.float32, (num_rows, table.shape[1] if width is None else width), graph.device)
     return table.shape[1]
 
 
 def _check_out(out: Tensor, shape: tuple[int, int], graph: CSRGraph, sources: tuple) -> None:
-    _check_tensor("out", out, torch.float32, shape, graph)
+    check_tensor("out", out, torch.float32, shape, graph.device)
     for source in sources:
         table = source.values if isinstance(source, SparseRows) else source
         if table is not None and table.data_ptr() == out.data_ptr() and out.numel():
@@ -245,13 +246,3 @@ def _check_range(name: str, index: Tensor, size: int) -> None:
     low, high = (int(bound) for bound in index.aminmax())
     if low < 0 or high >= size:
         raise InputError(f"{name} {low} to {high} given; 0 to {size - 1} are accepted")
-
-
-def _check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...], graph: CSRGraph) -> None:
-    if not isinstance(tensor, Tensor) or tensor.dtype != dtype or tuple(tensor.shape) != shape:
-        given = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise InputError(f"{name} given as {given}; accepted is {dtype} {shape}")
-    if tensor.device != graph.device:
-        raise InputError(f"{name} on {tensor.device} given, the graph is on {graph.device}; put both on one device")
-    if not tensor.is_contiguous():
-        raise InputError(f"{name} is not contiguous in memory; pass {name}.contiguous()")

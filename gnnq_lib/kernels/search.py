@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.kernels import native
+from gnnq_lib.kernels.checks import check_tensor
 from gnnq_lib.quantizers.packing import PackedCodes
 
 WIDEST = 1 << 16  # values in a row: longer sums could pass 31 bits
@@ -48,7 +49,7 @@ def search(
         [[[15.0, 5.0]], [[1, 2]]]
     """
     _check(codes, queries, factor, offset, offset_scale, k)
-    isa = native.path_for(codes.data.device)
+    isa = native.path_for(codes.device)
     if isa == native.REFERENCE:
         return _torch_search(codes, queries, factor, offset, offset_scale, k)
     at_once = max(1, min(_QUERIES_AT_ONCE, _KEPT_AT_ONCE // k))
@@ -137,16 +138,6 @@ def _check(codes: PackedCodes, queries: Tensor, factor: Tensor, offset: Tensor, 
         "offset_scale": (offset_scale, torch.float32, (count,)),
     }
     for name, (tensor, dtype, shape) in given.items():
-        _check_tensor(name, tensor, dtype, shape, codes.data.device)
+        check_tensor(name, tensor, dtype, shape, codes.device)
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= codes.num_values:
         raise InputError(f"k={k!r} given; whole numbers from 1 to {codes.num_values} (the rows) are accepted")
-
-
-def _check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> None:
-    if not isinstance(tensor, Tensor) or tensor.dtype != dtype or tuple(tensor.shape) != shape:
-        given = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise InputError(f"{name} given as {given}; accepted is {dtype} {shape}")
-    if tensor.device != device:
-        raise InputError(f"{name} on {tensor.device} given, the codes are on {device}; put both on one device")
-    if not tensor.is_contiguous():
-        raise InputError(f"{name} is not contiguous in memory; pass {name}.contiguous()")
