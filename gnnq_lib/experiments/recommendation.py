@@ -43,13 +43,13 @@ KS = (10, 20)
 FP32_RECIPE = {"epochs": 400, "batch_size": 8192, "lr": 1e-2, "l2": 1e-4, "schedule": "constant", "eval_every": 10,
                "patience": 6, "sampling": "interactions"}  # fmt: skip
 _LARGE_SETS = ("gowalla", "yelp2018", "amazon-book-kgat")
-_LARGE = {"batch_size": 32768, "schedule": "cosine", "epochs": 500, "eval_every": 20, "patience": 0}
+_LARGE = {"batch_size": 32768, "schedule": "cosine", "epochs": 500, "eval_every": 20, "patience": 0,
+          "sampling": "users"}  # fmt: skip  # drawn as in LightGCN's published code
 FP32_RECIPES: dict[str, dict] = {
     "lastfm": {"l2": 1e-3, "schedule": "cosine", "epochs": 500, "eval_every": 50, "patience": 0},
     "ml-100k": {"l2": 1e-3},
     "ml-1m": {"eval_every": 5},
     **dict.fromkeys(_LARGE_SETS, _LARGE),
-    "gowalla": {**_LARGE, "sampling": "users"},  # as in LightGCN's published code
     "power-law": {"batch_size": 512, "epochs": 40},
 }
 # Every low-bit method has the same budget on top of the teacher's, about 1500 to 3500 steps; batch size, l2 and
