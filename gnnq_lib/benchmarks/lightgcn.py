@@ -11,6 +11,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -26,7 +28,7 @@ from gnnq_lib.recommendation.bigear import Bigear
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
 from gnnq_lib.recommendation.gnaq import Gnaq, GnaqAsReleased, GnaqOptions
 from gnnq_lib.recommendation.lightgcn import LightGCN, Recommender, initial_table
-from gnnq_lib.recommendation.sampling import TripletSampler
+from gnnq_lib.recommendation.sampling import Sampling, TripletSampler
 
 LOW_BIT = ("gnaq", "gnaq_as_released", "lsq", "n2uq", "bigear")
 
@@ -38,6 +40,7 @@ class LightgcnBench:
     Attributes:
         dataset: see `load_interactions`; its whole training part is used.
         batch_size, dim, num_layers: of a step.
+        sampling: how a step's batch is drawn; drawing alone is timed both ways.
         rounds: turns of each side.
         peers: PyG's LightGCN too.
         methods: low-bit methods whose steps are timed too, out of LOW_BIT.
@@ -54,6 +57,7 @@ class LightgcnBench:
     batch_size: int = 8192
     dim: int = 64
     num_layers: int = 3
+    sampling: Sampling = "users"
     rounds: int = 7
     peers: bool = True
     methods: tuple[str, ...] = LOW_BIT
@@ -76,13 +80,14 @@ def run(bench: LightgcnBench = LightgcnBench()) -> list[dict]:
     Example:
         >>> rows = run(LightgcnBench("power-law", batch_size=512, dim=8, rounds=1, methods=("lsq",)))
         >>> [row["variant"] for row in rows][:3]
-        ['sparse products alone', "sparse products alone, PyTorch's bags", 'sampling']
+        ['sparse products alone', "sparse products alone, PyTorch's bags", 'sampling, by interactions']
     """
     pairs = load_interactions(bench.dataset).train
     graph = BipartiteGraph(pairs)
-    sampler = TripletSampler(pairs, bench.batch_size, seed=0)
+    samplers = {way: TripletSampler(pairs, bench.batch_size, seed=0, sampling=way) for way in get_args(Sampling)}
+    sampler = samplers[bench.sampling]
     batches = itertools.cycle(list(itertools.islice(sampler.epoch(0), 8)))
-    drawn = _batches(sampler)
+    drawn = {way: _batches(each) for way, each in samplers.items()}
     table = initial_table(graph, bench.dim, seed=0)
 
     calls: dict[str, Callable[[], object]] = {
@@ -90,7 +95,7 @@ def run(bench: LightgcnBench = LightgcnBench()) -> list[dict]:
         "sparse products alone, PyTorch's bags": lambda: [
             torch_neighbour_sum(graph.adjacency, table) for _ in range(2 * bench.num_layers)
         ],
-        "sampling": lambda: next(drawn),
+        **{f"sampling, by {way}": partial(next, drawn[way]) for way in drawn},
         "LightGCN step": _step(LightGCN(graph, bench.dim, bench.num_layers), sampler),
     }
     for method in bench.methods:

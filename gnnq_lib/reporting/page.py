@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ TABLE_TITLES = {
     "recommendation": "Low-bit recommenders: per cent, mean ± standard deviation (seeds)",
     "recommendation_large": "Low-bit recommenders on the large sets: per cent, mean ± standard deviation (seeds)",
 }
+FOLD = 240  # characters of a cell
 SECTIONS_OF_THEIR_OWN = ("claims", "targets")  # of the README's tables
 _STYLE = """
 :root{--ink:#1b1b1b;--faint:#5c5c5c;--line:#d5d5d5;--back:#fff;--band:#f5f6f8;--link:#0b5394}
@@ -50,10 +52,15 @@ th,td{padding:.35rem .6rem;text-align:left;vertical-align:top;border-bottom:1px 
 thead th{background:var(--band);vertical-align:bottom}tbody tr:last-child td{border-bottom:0}
 th button{font:inherit;font-weight:600;text-align:left;color:inherit;background:none;border:0;padding:0;cursor:pointer}
 th[aria-sort=ascending] button::after{content:" \\25B2"}th[aria-sort=descending] button::after{content:" \\25BC"}
-td.wide{min-width:15rem}td.command{min-width:11rem;overflow-wrap:anywhere}td.brief{min-width:7rem}
+td.wide{min-width:15rem}td.command{min-width:11rem;overflow-wrap:anywhere}td.brief{min-width:9rem}
 td.short{white-space:nowrap}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--back)}thead th:first-child{background:var(--band)}
-@media(max-width:40rem){td.wide{min-width:11rem}nav li{padding:.2rem 0}}
+td code{display:block;margin-bottom:.25rem}td details{margin:0}td details[open] summary{display:none}
+@media print{td details:not([open])::details-content{content-visibility:visible;height:auto}}
+@media(max-width:40rem){td.wide{min-width:11rem}nav li{padding:.2rem 0}
+.cards thead{display:none}.cards table,.cards tbody,.cards tr,.cards td{display:block;min-width:0}
+.cards tr{padding:.5rem 0;border-bottom:2px solid var(--line)}.cards td{border:0;padding:.15rem .6rem;position:static}
+.cards td:empty{display:none}.cards td::before{content:attr(data-name);display:block;color:var(--faint);font-size:.75rem}}
 .badge{display:inline-block;padding:0 .5rem;border-radius:1rem;white-space:nowrap;border:1px solid currentColor}
 .holds{color:#00664b}.in-part{color:#8a5a00}.does-not-hold{color:#a83a00}.not-run{color:var(--faint)}
 .cannot-be-told{color:#4a4a8c}
@@ -154,16 +161,20 @@ def page(
     )
 
 
-def table_html(frame: pd.DataFrame, caption: str = "", classes: dict[str, str] | None = None) -> str:
+def table_html(
+    frame: pd.DataFrame, caption: str = "", classes: dict[str, str] | None = None, cards: bool = False
+) -> str:
     """A table that scrolls sideways where it is too wide and sorts by its header buttons.
 
     Args:
-        frame: text; a cell that is a `Status` value in the column "verdict" becomes a badge, "command" becomes code.
+        frame: text; a cell that is a `Status` value in the column "verdict" becomes a badge, "command" becomes code,
+            and what is long is folded after its first words.
         caption: a sentence above it.
         classes: column -> class of its cells.
+        cards: on a narrow screen every row is a block with the column's name over each cell.
 
     Example:
-        >>> "<td>1 &lt; 2</td>" in table_html(pd.DataFrame({"a": ["1 < 2"]}))
+        >>> '<td data-name="a">1 &lt; 2</td>' in table_html(pd.DataFrame({"a": ["1 < 2"]}))
         True
     """
     head = "".join(f'<th scope="col"><button type="button">{_text(name) or "row"}</button></th>' for name in frame)
@@ -173,19 +184,42 @@ def table_html(frame: pd.DataFrame, caption: str = "", classes: dict[str, str] |
     )
     described = f"<caption>{_text(caption)}</caption>" if caption else ""
     return (
-        f'<div class="scroll" role="region" aria-label="table" tabindex="0"><table>{described}'
+        f'<div class="scroll{" cards" * cards}" role="region" aria-label="table" tabindex="0"><table>{described}'
         f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 
 
 def _cell(name: str, value: object, css: str) -> str:
-    text = _text(value)
     if name == "verdict":
         kind = str(value).replace("holds in part", "in part").replace(" ", "-")
-        text = f'<span class="badge {kind}">{text}</span>'
+        text = f'<span class="badge {kind}">{_text(value)}</span>'
     elif name == "command" and value:
-        text = f"<code>{text}</code>"
-    return f'<td class="{css}">{text}</td>' if css else f"<td>{text}</td>"
+        text = _commands(str(value).split(" && "))
+    else:
+        text = _folded(str(value))
+    described = f' class="{css}"' if css else ""
+    return f'<td{described} data-name="{_text(name)}">{text}</td>'
+
+
+def _commands(commands: Sequence[str]) -> str:
+    """One line for each; more than two are folded."""
+    lines = "".join(f"<code>{_text(command)}</code>" for command in commands)
+    if len(commands) <= 2:
+        return lines
+    return f"<details><summary>{len(commands)} commands</summary>{lines}</details>"
+
+
+def _folded(text: str) -> str:
+    """Text of a cell; what is longer than `FOLD` characters shows its first words until it is opened.
+
+    Example:
+        >>> _folded("short"), _folded("word " * 100).startswith("<details><summary>word word")
+        ('short', True)
+    """
+    if len(text) <= FOLD:
+        return _text(text)
+    first = textwrap.shorten(text, FOLD // 2, placeholder=" …")
+    return f"<details><summary>{_text(first)}</summary>{_text(text)}</details>"
 
 
 def _text(value: object) -> str:
@@ -216,7 +250,7 @@ def _claims_section(verdicts: Sequence[Verdict], paper: str) -> str:
     classes = {"why": "wide", "command": "command", "source": "wide"}
     classes |= dict.fromkeys(("ours", "comparison", "paper's number"), "brief")
     return table_html(
-        frame.rename(columns={"text": "claim in our words"}), "", {**classes, "claim in our words": "wide"}
+        frame.rename(columns={"text": "claim in our words"}), "", {**classes, "claim in our words": "wide"}, cards=True
     )
 
 
@@ -228,12 +262,12 @@ def _differences_section(differences: pd.DataFrame) -> str:
         "that share data set, split and seed, with a paired t-test; means are those of these runs.</p>"
     )
     wide = {"the release": "wide", "here": "wide", "what it changes, measured": "wide"}
-    return intro + table_html(differences.rename(columns=names), "", wide)
+    return intro + table_html(differences.rename(columns=names), "", wide, cards=True)
 
 
 def _targets_section(results: Results) -> str:
     intro = "<p>Set before anything was measured. Of several numbers the worst decides whether a target is met.</p>"
-    return intro + table_html(targets_table(results), "", {"target": "wide", "command": "command"})
+    return intro + table_html(targets_table(results), "", {"target": "wide", "command": "command"}, cards=True)
 
 
 def _rules_section(verdicts: Sequence[Verdict]) -> str:

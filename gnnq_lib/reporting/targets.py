@@ -105,7 +105,8 @@ def _step(column: str) -> Callable[[Results], pd.Series]:
 
 
 def _sampling(results: Results) -> pd.Series:
-    return 100 * _column(results.bench("lightgcn", variant="sampling"), "share_of_step")
+    drawn = [f"sampling, by {way}" for way in ("interactions", "users")]
+    return 100 * _column(results.bench("lightgcn", variant=drawn), "share_of_step")
 
 
 def _serving(column: str) -> Callable[[Results], pd.Series]:

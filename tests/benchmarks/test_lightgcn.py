@@ -22,7 +22,9 @@ def test_rows_and_ratios():
     least = (step["median_ms"] - rounded) / (floor["median_ms"] + rounded)
     most = (step["median_ms"] + rounded) / (floor["median_ms"] - rounded)
     assert least - rounded <= step["times_products"] <= most + rounded
-    assert step["steps_per_second_vs_pyg"] > 0 and rows["sampling"]["share_of_step"] > 0
+    assert step["steps_per_second_vs_pyg"] > 0 and all(
+        rows[f"sampling, by {way}"]["share_of_step"] > 0 for way in ("interactions", "users")
+    )
 
 
 def test_faults():

@@ -13,7 +13,7 @@ import pytest
 from gnnq_lib.paths import project_root
 from gnnq_lib.reporting import page as pages
 from gnnq_lib.reporting.claims import load_claims
-from gnnq_lib.reporting.page import page, table_html
+from gnnq_lib.reporting.page import _text, page, table_html
 from gnnq_lib.reporting.released import release_differences
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.verdicts import judge_all
@@ -84,19 +84,33 @@ def test_contents_lead_to_sections(text):
 def test_every_table_scrolls_and_sorts(text):
     reader = Reader(text)
     tables = sum(tag == "table" for tag, _ in reader.tags)
-    assert tables == text.count('<div class="scroll"') and tables >= 6
+    assert tables == text.count('<div class="scroll') and tables >= 6
     heads = len(reader.attributes("th", "scope"))
     assert heads == sum(tag == "button" for tag, _ in reader.tags) > 0
 
 
 def test_a_table_is_read_back_whole():
     frame = pd.DataFrame({"a": ["1", "x < y"], "b": ["2", "&"]})
-    cells = [html.unescape(cell) for cell in re.findall("<td>(.*?)</td>", table_html(frame))]
+    cells = [html.unescape(cell) for cell in re.findall("<td[^>]*>(.*?)</td>", table_html(frame))]
     assert cells == frame.to_numpy().ravel().tolist()
 
 
+def test_long_cells_and_many_commands_are_folded_and_whole():
+    long, commands = "first words, " + "then more " * 40, " && ".join(f"gnnq run t{n}" for n in range(3))
+    text = table_html(pd.DataFrame({"why": [long], "command": [commands]}))
+    assert text.count("<details>") == 2 and _text(long) in text and "<summary>3 commands</summary>" in text
+    assert re.findall("<code>(.*?)</code>", text) == commands.split(" && ")
+    short = table_html(pd.DataFrame({"why": ["brief"], "command": ["a && b"]}))
+    assert "<details>" not in short and short.count("<code>") == 2
+
+
+def test_rows_become_cards_on_a_narrow_screen(text):
+    assert text.count('<div class="scroll cards"') >= 3 and ".cards td::before{content:attr(data-name)" in text
+    assert text.count("<td") == text.count('data-name="')
+
+
 def test_benchmarks_are_folded_away_with_what_all_rows_share(text):
-    folded = text[text.index("<details>") : text.index("</details>")]
+    folded = text[text.index("<details><summary>inference") :]
     assert "inference (6 rows)" in folded and "threads: 1" in folded and "packed (real low-bit)" in folded
 
 
@@ -108,7 +122,7 @@ def test_what_cannot_be_told_has_a_badge_and_is_counted(text):
 def test_every_device_of_a_table_is_listed():
     rows = pd.DataFrame({"experiment": "t", "config_key": ["a", "b", "c"], "value": 1.0, "commit": ["x", "x", "y"],
                          "device": ["CPU", "H100", "CPU"]})  # fmt: skip
-    assert "<td>CPU; H100</td><td>x; y</td>" in pages._provenance(rows)
+    assert '>CPU; H100</td><td data-name="commits">x; y</td>' in pages._provenance(rows)
 
 
 def test_no_table_stands_twice(monkeypatch):
