@@ -155,12 +155,24 @@ def run_table(
 
 @app.command()
 def tables() -> None:
-    """List the tables and figures that `gnnq run` knows."""
-    from gnnq_lib.experiments import load_table, table_names
+    """List the tables and figures that `gnnq run` knows, with how many of their runs are stored."""
+    from gnnq_lib.experiments import ResultsStore, load_table, table_names
+    from gnnq_lib.experiments.config import config_key
 
     for name in table_names():
-        table = load_table(name)
-        typer.echo(f"{name}: {table.title} ({len(table.configs)} runs)")
+        table, present = load_table(name), ResultsStore(name).keys()
+        stored = sum(config_key(config) in present for config in table.configs)
+        typer.echo(f"{name}: {table.title} ({stored} of {len(table.configs)} runs stored)")
+
+
+@app.command()
+def prune(table: Annotated[str, typer.Argument(help="Name of a table (see `gnnq tables`).")]) -> None:
+    """Remove the stored runs of a table whose settings it no longer has."""
+    from gnnq_lib.experiments import ResultsStore, load_table
+
+    loaded = load_table(table)
+    store = ResultsStore(loaded.name)
+    typer.echo(f"{store.prune(loaded.configs)} runs removed from {store.path}")
 
 
 @app.command()

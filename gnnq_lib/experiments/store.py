@@ -147,6 +147,18 @@ class ResultsStore:
                 taken += len(found)
         return taken
 
+    def prune(self, configs: Iterable[ExperimentConfig]) -> int:
+        """Remove the runs that are none of `configs`: those whose settings a table no longer has.
+
+        Returns:
+            How many runs were removed.
+        """
+        wanted = {config_key(config) for config in configs}
+        stale = self.keys() - wanted
+        if stale:
+            self._replace([], {}, without=stale)
+        return len(stale)
+
     def done(self, key: str) -> bool:
         """Whether the store has the run with this `config_key`."""
         return key in self.keys()
@@ -191,15 +203,14 @@ class ResultsStore:
         atomic_write(self.path, _to_csv(rows))
         logger.warning("%s: %d broken line(s) set aside in %s; the rest is kept", self.path, len(broken), aside.name)
 
-    def _replace(self, rows: list[dict], configs: dict[str, dict]) -> None:
-        """Write `rows` and their configs in place of what has the same keys."""
+    def _replace(self, rows: list[dict], configs: dict[str, dict], without: Iterable[str] = ()) -> None:
+        """Write `rows` and their configs in place of what has the same keys, and of the keys in `without`."""
         new_keys = {row["config_key"] for row in rows}
+        gone = new_keys.union(without)
         self._rows()  # sets broken lines aside first, with its own lock
         with self._lock():
             kept = [
-                row
-                for row in (_parse(self.path)[0] if self.path.is_file() else [])
-                if row["config_key"] not in new_keys
+                row for row in (_parse(self.path)[0] if self.path.is_file() else []) if row["config_key"] not in gone
             ]
             all_rows = kept + rows
             known = {**self.configs(), **{key: configs[key] for key in new_keys if key in configs}}

@@ -9,8 +9,9 @@ grid:                       # every combination
 variants:                   # instead of or on top of the grid: each mapping is one variant
   - {method: qlr}
   - {method: minmax}
-more:                       # further runs, with a base, grid and variants of their own on top of the base above
+more:                       # further runs, with a base, grid, variants and seeds of their own on top of the base above
   - grid: {method: [lsq], bits: [2]}
+    seeds: 3
 seeds: 10                   # 0 .. 9, or a list
 """
 
@@ -42,7 +43,7 @@ RUNNERS = {
 }
 RUNNERS_ON_CUDA = ("node_classification", "error_growth", "energy", "recommendation")
 _KEYS = ("title", "runner", "base", "grid", "variants", "more", "seeds")
-_GROUP_KEYS = ("base", "grid", "variants")
+_GROUP_KEYS = ("base", "grid", "variants", "seeds")
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,7 @@ def load_table(name: str | Path, seeds: int | None = None, device: str = "cpu") 
     resolve = getattr(module, "resolve", lambda config: config)
     shared = {"experiment": file.stem, "device": device if content["runner"] in RUNNERS_ON_CUDA else "cpu"}
     try:
-        variants = _variants(content)
-        configs = [
-            resolve(make_config(module.Config, {**shared, **variant, "seed": seed}))
-            for variant in variants
-            for seed in _seeds(content.get("seeds", 1) if seeds is None else seeds)
-        ]
+        configs = [resolve(make_config(module.Config, {**shared, **run})) for run in _runs(content, seeds)]
     except InputError as error:
         raise InputError(f"{file.name}: {error}") from None
     return Table(file.stem, content.get("title", file.stem), tuple(configs), module.run_one)
@@ -98,8 +94,7 @@ def run_count(name: str | Path) -> int:
         >>> run_count("depth") == len(load_table("depth").configs)
         True
     """
-    content = _read(_file(name))
-    return len(_variants(content)) * len(_seeds(content.get("seeds", 1)))
+    return len(_runs(_read(_file(name))))
 
 
 def expand(base: dict, grid: dict[str, Sequence], variants: Sequence[dict]) -> list[dict]:
@@ -157,20 +152,26 @@ def _file(name: str | Path) -> Path:
     return file
 
 
-def _variants(content: dict) -> list[dict]:
-    return [variant for group in _groups(content) for variant in expand(*group)]
+def _runs(content: dict, seeds: int | None = None) -> list[dict]:
+    """The settings of every run, its seed among them; `seeds` replaces those of the file."""
+    usual = content.get("seeds", 1)
+    return [
+        {**variant, "seed": seed}
+        for group in _groups(content)
+        for variant in expand(group.get("base") or {}, group.get("grid") or {}, group.get("variants") or [{}])
+        for seed in _seeds(group.get("seeds", usual) if seeds is None else seeds)
+    ]
 
 
-def _groups(content: dict) -> list[tuple[dict, dict, list]]:
-    """Base, grid and variants of the table itself and of each entry of `more`."""
+def _groups(content: dict) -> list[dict]:
+    """The table itself and each entry of `more`, with the table's base under its own."""
     base, more = content.get("base") or {}, content.get("more") or []
     if not isinstance(more, list) or not all(isinstance(group, dict) for group in more):
         raise InputError(f"more is {more!r}; a list of mappings with {', '.join(_GROUP_KEYS)} is accepted")
     unknown = [key for group in more for key in group if key not in _GROUP_KEYS]
     if unknown:
         raise InputError(f"{unknown[0]!r} in more is unknown; {', '.join(_GROUP_KEYS)} are accepted")
-    groups = [content, *({**group, "base": {**base, **(group.get("base") or {})}} for group in more)]
-    return [(group.get("base") or {}, group.get("grid") or {}, group.get("variants") or [{}]) for group in groups]
+    return [content, *({**group, "base": {**base, **(group.get("base") or {})}} for group in more)]
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:

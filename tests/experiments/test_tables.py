@@ -8,7 +8,9 @@ import types
 import pytest
 
 from gnnq_lib.errors import InputError
-from gnnq_lib.experiments import ExperimentConfig, load_table, table_names, tables
+from gnnq_lib.experiments import ExperimentConfig, ResultsStore, config_key, load_table, table_names, tables
+from gnnq_lib.experiments.tables import run_count
+from gnnq_lib.paths import project_root
 
 
 class Config(ExperimentConfig):
@@ -90,6 +92,21 @@ def test_seeds_as_a_list_and_from_the_caller(write):
     file = write("runner: toy\nseeds: [3, 7]\n")
     assert [config.seed for config in load_table(file).configs] == [3, 7]
     assert [config.seed for config in load_table(file, seeds=3).configs] == [0, 1, 2]
+
+
+def test_a_group_may_have_seeds_of_its_own(write):
+    file = write("runner: toy\nseeds: 2\nmore: [{base: {bits: 4}, seeds: [5]}, {base: {bits: 8}}]\n")
+    told = [(config.bits, config.seed) for config in load_table(file).configs]
+    assert told == [(2, 0), (2, 1), (4, 5), (8, 0), (8, 1)] and run_count(file) == 5
+    assert [config.seed for config in load_table(file, seeds=1).configs] == [0, 0, 0]
+
+
+def test_no_stored_run_is_foreign_to_its_table(monkeypatch):
+    """`gnnq prune TABLE` removes what a change of the table or of a recipe left behind."""
+    monkeypatch.undo()
+    for name in table_names():
+        stored = ResultsStore(project_root() / "data" / "results" / f"{name}.csv").keys()
+        assert stored <= {config_key(config) for config in load_table(name).configs}, name
 
 
 @pytest.mark.parametrize(
