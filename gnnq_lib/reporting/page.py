@@ -60,7 +60,8 @@ td code{display:block;margin-bottom:.25rem}td details{margin:0}td details[open] 
 @media(max-width:40rem){td.wide{min-width:11rem}nav li{padding:.2rem 0}
 .cards thead{display:none}.cards table,.cards tbody,.cards tr,.cards td{display:block;min-width:0}
 .cards tr{padding:.5rem 0;border-bottom:2px solid var(--line)}.cards td{border:0;padding:.15rem .6rem;position:static}
-.cards td:empty{display:none}.cards td::before{content:attr(data-name);display:block;color:var(--faint);font-size:.75rem}}
+.cards td:empty{display:none}
+.cards td::before{content:attr(data-name);display:block;color:var(--faint);font-size:.75rem}}
 .badge{display:inline-block;padding:0 .5rem;border-radius:1rem;white-space:nowrap;border:1px solid currentColor}
 .holds{color:#00664b}.in-part{color:#8a5a00}.does-not-hold{color:#a83a00}.not-run{color:var(--faint)}
 .cannot-be-told{color:#4a4a8c}
