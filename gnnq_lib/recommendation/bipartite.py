@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -72,6 +73,20 @@ class BipartiteGraph:
     def device(self) -> torch.device:
         """Where the graph lives."""
         return self.adjacency.device
+
+    def is_of(self, pairs: UserItems) -> bool:
+        """Whether it is the graph of these interactions, edge by edge.
+
+        Example:
+            >>> graph = BipartiteGraph(UserItems([0, 1], [0, 1], 2, 2))
+            >>> graph.is_of(UserItems([1, 0], [1, 0], 2, 2)), graph.is_of(UserItems([0, 1], [1, 0], 2, 2))
+            (True, False)
+        """
+        if (self.num_users, self.num_items) != (pairs.num_users, pairs.num_items):
+            return False
+        # The users' rows hold every interaction once, in the order that `pairs` has.
+        users, items = self.adjacency.row_ptr[: self.num_users + 1], self.adjacency.col[: self.num_entries // 2]
+        return np.array_equal(users.cpu(), pairs.row_ptr) and np.array_equal(items.cpu() - self.num_users, pairs.items)
 
     def neighbour_sum(self, x: Tensor) -> Tensor:
         """A x, shape (|V|, D), without a gradient: the sparse product everything here is made of."""

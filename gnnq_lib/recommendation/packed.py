@@ -247,11 +247,7 @@ def pack_recommender(
     if level_bits not in (16, 32):
         raise InputError(f"level_bits={level_bits!r} given; 16 or 32 is accepted")
     graph, table, bias = model.graph, model.low_bit_table(), model.item_bias()
-    if (graph.num_users, graph.num_items, graph.num_entries) != (
-        split.train.num_users,
-        split.train.num_items,
-        2 * len(split.train),
-    ):
+    if not graph.is_of(split.train):
         raise InputError("the model's graph is not that of the split's training part; give the split it was trained on")
     header = RecommenderHeader(
         dataset=split.data.name,

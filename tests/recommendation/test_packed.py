@@ -124,6 +124,10 @@ def test_what_cannot_be_packed(split, graph):
         pack_recommender(model, split, level_bits=8)
     with pytest.raises(InputError, match="not that of the split's training part"):
         pack_recommender(model, split.with_validation_in_training())
+    other = split_interactions(split.data, seed=1)
+    assert len(other.train) == len(split.train)  # as many interactions, others
+    with pytest.raises(InputError, match="not that of the split's training part"):
+        pack_recommender(model, other)
     with pytest.raises(InputError, match="levels holds NaN or infinity"):
         pack_recommender(PostTraining(graph, 1e5 * table_of(graph)), split, level_bits=16)
 
