@@ -73,6 +73,10 @@ class LsqTable(LowBitRecommender):
         self.quantizer = LearnedStep(check_table_bits(bits)).to(graph.device)
         self.quantizer(self.latent.detach())  # sets the first step
 
+    def settings(self) -> dict[str, object]:
+        """See `Recommender.settings`; no shape tells the bits."""
+        return super().settings() | {"bits": self.quantizer.num_bits}
+
     def table(self) -> Tensor:
         """X: the latent table on its grid."""
         return self.quantizer(self.latent).dequantize()

@@ -429,7 +429,7 @@ class GnaqAsReleased(LowBitRecommender):
         start = self.checked_start(start)
         if update_every < 0:
             raise InputError(f"update_every={update_every} given; a whole number from 0 is accepted")
-        self.bits, self.tanh, self.update_every = bits, tanh, update_every
+        self.bits, self.tanh, self.update_every, self.seed = bits, tanh, update_every, seed
         self.levels = nn.Parameter(range_levels(start, bits, "released"))
         self.register_buffer("codes", range_codes(start, bits).long())
         head = torch.randn(graph.num_items, generator=torch.Generator().manual_seed(seed)).to(graph.device)
@@ -455,7 +455,7 @@ class GnaqAsReleased(LowBitRecommender):
 
     def settings(self) -> dict[str, object]:
         """See `Recommender.settings`."""
-        own = {name: getattr(self, name) for name in ("bits", "tanh", "update_every")}
+        own = {name: getattr(self, name) for name in ("bits", "tanh", "update_every", "seed")}
         return super().settings() | own
 
     def loss(self, users: Tensor, positives: Tensor, negatives: Tensor, l2: float) -> Tensor:

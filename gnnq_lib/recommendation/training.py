@@ -116,7 +116,8 @@ def train(
         model: any recommender; trained in place, on its graph's device.
         split: trains on split.train, stops by split.val; split.test is never looked at.
         options: how long and how fast.
-        checkpoint: a file; where it exists, training goes on from it, with the same result as in one go.
+        checkpoint: a file; where it exists, training goes on from it, with the same result as in one go. A finished
+            training at a constant rate can be made longer; its history then has the evaluation at its earlier end, too.
         say: takes a line per evaluation.
         probe: called after every epoch with its number (from 1) and the model; must not change it.
         final: called with the model as the last epoch left it, before the best epoch's parameters come back.
@@ -242,8 +243,11 @@ class _Run:
             return
         try:
             state = torch.load(self.path, map_location=self.model.graph.device, weights_only=True)
+            fault = "" if isinstance(state, dict) else f"it holds a {type(state).__name__}"
         except Exception as error:
-            logger.warning("the checkpoint %s is damaged (%s); training starts anew", self.path, type(error).__name__)
+            fault = type(error).__name__
+        if fault:
+            logger.warning("the checkpoint %s is damaged (%s); training starts anew", self.path, fault)
             return
         if state.get("fingerprint") != self._fingerprint():
             raise InputError(

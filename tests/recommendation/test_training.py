@@ -102,8 +102,23 @@ def _copied(model):
         (MODELS["gnaq as released"], lambda graph: GnaqAsReleased(graph, initial_table(graph, 8, seed=1))),
         (MODELS["bigear"], lambda graph: Bigear(graph, initial_table(graph, 8, seed=1), distillation=0.5)),
         (MODELS["lsq"], lambda graph: LsqTable(graph, initial_table(graph, 8, seed=2))),
+        (MODELS["lsq"], lambda graph: LsqTable(graph, initial_table(graph, 8, seed=1), bits=4)),
+        (
+            MODELS["gnaq as released"],
+            lambda graph: GnaqAsReleased(graph, initial_table(graph, 8, seed=1), update_every=2, seed=1),
+        ),
     ],
-    ids=["layers", "gradient", "anchor", "teacher", "update_every", "distillation", "teacher of lsq"],
+    ids=[
+        "layers",
+        "gradient",
+        "anchor",
+        "teacher",
+        "update_every",
+        "distillation",
+        "teacher of lsq",
+        "bits of lsq",
+        "seed of the released head",
+    ],
 )
 def test_checkpoint_of_another_model_is_refused(split, graph, tmp_path, one, other):
     options = TrainOptions(epochs=1, batch_size=128, select_k=10)
@@ -121,6 +136,27 @@ def test_checkpoint_of_other_settings_and_damaged_one(split, graph, tmp_path, ca
     with caplog.at_level(logging.WARNING):
         history = train(LightGCN(graph, dim=8), split, FAST, path)
     assert len(history.loss) == 6 and "is damaged" in caplog.text
+
+
+def test_checkpoint_that_holds_something_else(split, graph, tmp_path, caplog):
+    path = tmp_path / "run.pt"
+    torch.save([torch.zeros(1)], path)
+    with caplog.at_level(logging.WARNING):
+        history = train(LightGCN(graph, dim=8), split, FAST, path)
+    assert len(history.loss) == 6 and "is damaged (it holds a list)" in caplog.text
+
+
+def test_longer_training_goes_on_from_a_finished_one(split, graph, tmp_path):
+    """The same parameters and losses; the evaluation at the earlier end is one more."""
+    short, long = (TrainOptions(epochs=epochs, batch_size=128, select_k=10, patience=0) for epochs in (3, 10))
+    last = []
+    history = train(LightGCN(graph, dim=4), split, long, final=lambda model: last.append(_copied(model)))
+    train(LightGCN(graph, dim=4), split, short, tmp_path / "run.pt")
+    found = train(
+        LightGCN(graph, dim=4), split, long, tmp_path / "run.pt", final=lambda model: last.append(_copied(model))
+    )
+    assert found.loss == history.loss and torch.equal(last[0]["embedding"], last[1]["embedding"])
+    assert history.epochs == [0, 5, 10] and found.epochs == [0, 3, 5, 10]
 
 
 def test_without_validation_all_epochs_are_run(split, graph):
