@@ -7,7 +7,7 @@ import torch
 
 from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS
 from gnnq_lib.errors import InputError
-from gnnq_lib.experiments import ResultsStore, load_table
+from gnnq_lib.experiments import ResultsStore, load_table, table_names
 from gnnq_lib.experiments.config import config_key, make_config
 from gnnq_lib.experiments.recommendation import (
     METHODS,
@@ -22,7 +22,7 @@ from gnnq_lib.experiments.recommendation import (
     train_recommender,
 )
 from gnnq_lib.files import sha256_bytes
-from gnnq_lib.paths import cache_dir
+from gnnq_lib.paths import cache_dir, project_root
 
 TINY = {"experiment": "test", "dataset": "power-law", "dim": 8, "teacher_epochs": 3, "epochs": 2, "eval_every": 1,
         "refine_steps": 5}  # fmt: skip
@@ -211,6 +211,14 @@ def test_a_teacher_draws_its_triplets_as_its_student_does():
     assert resolve(config()).sampling == "interactions" and resolve(config(dataset="yelp2018")).sampling == "users"
     kept = {kept_file(teacher_config(resolve(config(sampling=sampling)))) for sampling in ("users", "interactions")}
     assert len(kept) == 2
+
+
+def test_stored_runs_read_back_have_their_key():
+    """Else another table with the same settings would compute them anew; a later setting is filled in where stored."""
+    for name in (name for name in table_names() if name.startswith("rec_")):
+        stored = ResultsStore(project_root() / "data" / "results" / f"{name}.csv").configs()
+        read = {key: make_config(Config, {**values, "device": "cpu"}) for key, values in stored.items()}
+        assert [key for key, config in read.items() if config_key(config) != key] == [], name
 
 
 def test_settings_of_teachers_are_pinned():
