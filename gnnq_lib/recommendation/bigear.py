@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gnnq_lib.errors import InputError
+from gnnq_lib.checks import check_number, check_whole
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
 from gnnq_lib.recommendation.lightgcn import Batch, Recommender, bpr, row_penalty
 from gnnq_lib.recommendation.ranking import check_k, top_items
@@ -34,7 +34,7 @@ class Bigear(Recommender):
         users_per_step: users of a batch that are distilled, the first ones; bounds the cost of a step.
 
     Raises:
-        InputError: distillation below 0, top below 1, a start that does not fit.
+        InputError: distillation below 0, top or users_per_step below 1, a start that does not fit.
 
     Example:
         >>> from gnnq_lib.datasets.interactions import UserItems
@@ -54,9 +54,8 @@ class Bigear(Recommender):
     ) -> None:
         super().__init__(graph, num_layers)
         start = self.checked_start(start)
-        if not (math.isfinite(distillation) and distillation >= 0):
-            raise InputError(f"distillation={distillation} given; a number from 0 is accepted")
-        self.distillation, self.top, self.users_per_step = distillation, top, users_per_step
+        self.distillation = check_number("distillation", distillation)
+        self.top, self.users_per_step = check_whole("top", top, 1), check_whole("users_per_step", users_per_step, 1)
         self.latent = nn.Parameter(start.clone())
         self.weights = [(layer + 1) / (num_layers + 1) for layer in range(num_layers + 1)]
         wanted = teacher_ranking(graph, start, num_layers, min(top, graph.num_items)) if distillation else None

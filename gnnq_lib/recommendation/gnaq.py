@@ -21,7 +21,6 @@ on validation (`gnnq run rec_search_low_bit`; `SEARCHED` in `gnnq_lib.experiment
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -30,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gnnq_lib.errors import InputError
+from gnnq_lib.checks import check_choice, check_number, check_whole
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
 from gnnq_lib.recommendation.levels import (
     LevelLookup,
@@ -46,7 +45,7 @@ from gnnq_lib.recommendation.levels import (
 )
 from gnnq_lib.recommendation.lightgcn import Batch, Recommender, bpr, row_penalty, score_differences
 
-GRADIENTS = ("graph", "straight_through", "levels")
+Gradient = Literal["graph", "straight_through", "levels"]
 
 
 class LowBitRecommender(Recommender):
@@ -78,7 +77,7 @@ class GnaqOptions:
         node_aware: first levels from each node's own values; else the same first levels for all nodes.
         placement: first levels by Lloyd's rule, or "midpoints" or "released" places in the range.
         refine_steps: steps of the refinement through message passing; 0: none.
-        refine_share: share of the values that are re-decided in a step.
+        refine_share: share of the values that are re-decided in a step, above 0, to 1.
         gradient: "graph"; "straight_through": without the neighbours' part; "levels": codes stay, only levels learn.
         neighbour_share: of the neighbours' part in "graph", 0 to 1.
         level_rate: the levels' learning rate, as a multiple of the latent table's.
@@ -89,7 +88,7 @@ class GnaqOptions:
         linear_head: a learned number per item is added to its scores, as released (here from 0).
 
     Raises:
-        InputError: a value out of range.
+        InputError: a value out of range or of another type.
     """
 
     bits: int = 2
@@ -97,7 +96,7 @@ class GnaqOptions:
     placement: Placement = "lloyd"
     refine_steps: int = 200
     refine_share: float = 0.03
-    gradient: Literal["graph", "straight_through", "levels"] = "graph"
+    gradient: Gradient = "graph"
     neighbour_share: float = 0.5
     level_rate: float = 1.0
     update_every: int = 1
@@ -108,16 +107,14 @@ class GnaqOptions:
 
     def __post_init__(self) -> None:
         check_table_bits(self.bits)
-        if self.gradient not in GRADIENTS:
-            raise InputError(f"gradient {self.gradient!r} given; {', '.join(GRADIENTS)} are accepted")
-        if not 0 <= self.neighbour_share <= 1:
-            raise InputError(f"neighbour_share={self.neighbour_share} given; a number from 0 to 1 is accepted")
-        names = ("refine_steps", "refine_share", "level_rate", "anchor", "order_weight")
-        for name in names:
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InputError(f"{name}={getattr(self, name)} given; a number from 0 is accepted")
-        if self.update_every < 1:
-            raise InputError(f"update_every={self.update_every} given; a whole number from 1 is accepted")
+        check_choice("placement", self.placement, Placement)
+        check_choice("gradient", self.gradient, Gradient)
+        check_whole("refine_steps", self.refine_steps)
+        check_whole("update_every", self.update_every, 1)
+        check_number("refine_share", self.refine_share, highest=1, above_zero=True)
+        check_number("neighbour_share", self.neighbour_share, highest=1)
+        for name in ("level_rate", "anchor", "order_weight"):
+            check_number(name, getattr(self, name))
 
 
 class Gnaq(LowBitRecommender):
@@ -427,9 +424,8 @@ class GnaqAsReleased(LowBitRecommender):
     ) -> None:
         super().__init__(graph, num_layers)
         start = self.checked_start(start)
-        if update_every < 0:
-            raise InputError(f"update_every={update_every} given; a whole number from 0 is accepted")
-        self.bits, self.tanh, self.update_every, self.seed = bits, tanh, update_every, seed
+        self.bits, self.tanh, self.seed = bits, tanh, seed
+        self.update_every = check_whole("update_every", update_every)
         self.levels = nn.Parameter(range_levels(start, bits, "released"))
         self.register_buffer("codes", range_codes(start, bits).long())
         head = torch.randn(graph.num_items, generator=torch.Generator().manual_seed(seed)).to(graph.device)

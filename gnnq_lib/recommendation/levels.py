@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from gnnq_lib.checks import check_choice
 from gnnq_lib.errors import InputError
 
 Placement = Literal["lloyd", "midpoints", "released"]
-PLACEMENTS = ("lloyd", "midpoints", "released")
+PLACEMENTS = get_args(Placement)
 
 
 def check_table_bits(bits: int) -> int:
@@ -156,8 +157,7 @@ def fitted_levels(
         [[0.5, 9.5]]
     """
     check_table_bits(bits)
-    if placement not in PLACEMENTS:
-        raise InputError(f"placement {placement!r} given; {', '.join(PLACEMENTS)} are accepted")
+    check_choice("placement", placement, Placement)
     if placement != "lloyd":
         return range_levels(table, bits, placement, per_node)
     values = table if per_node else table.reshape(1, -1)

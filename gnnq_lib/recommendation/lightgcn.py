@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gnnq_lib.checks import check_whole
 from gnnq_lib.errors import InputError
 from gnnq_lib.files import sha256_bytes
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
@@ -33,9 +34,7 @@ class Recommender(nn.Module):
 
     def __init__(self, graph: BipartiteGraph, num_layers: int = 3) -> None:
         super().__init__()
-        if isinstance(num_layers, bool) or not isinstance(num_layers, int) or not 0 <= num_layers <= 16:
-            raise InputError(f"num_layers={num_layers!r} given; whole numbers from 0 to 16 are accepted")
-        self.graph, self.num_layers = graph, num_layers
+        self.graph, self.num_layers = graph, check_whole("num_layers", num_layers, 0, 16)
         self._start: str | None = None
 
     def table(self) -> Tensor:
@@ -230,9 +229,7 @@ def check_dim(dim: int) -> int:
         >>> check_dim(64)
         64
     """
-    if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= LARGEST_DIM:
-        raise InputError(f"dim={dim!r} given; whole numbers from 1 to {LARGEST_DIM} are accepted")
-    return dim
+    return check_whole("dim", dim, 1, LARGEST_DIM)
 
 
 def check_teacher(table: Tensor, graph: BipartiteGraph, dim: int | None = None) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from gnnq_lib.checks import check_choice, check_whole
 from gnnq_lib.datasets.interactions import UserItems
 from gnnq_lib.errors import InputError
 
@@ -51,11 +52,11 @@ class TripletSampler:
         device: torch.device | str = "cpu",
         sampling: Sampling = "interactions",
     ) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"batch_size={batch_size!r} given; a whole number from 1 is accepted")
-        if sampling not in get_args(Sampling):
-            raise InputError(f"sampling={sampling!r} given; 'interactions' and 'users' are accepted")
-        self.batch_size, self.seed, self.device, self.sampling = batch_size, seed, torch.device(device), sampling
+        self.batch_size, self.sampling = (
+            check_whole("batch_size", batch_size, 1),
+            check_choice("sampling", sampling, Sampling),
+        )
+        self.seed, self.device = seed, torch.device(device)
         counts = torch.as_tensor(pairs.counts)
         users, items = torch.as_tensor(pairs.users), torch.as_tensor(pairs.items)
         rank = torch.arange(len(pairs)) - torch.as_tensor(pairs.row_ptr)[users]

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gnnq_lib.checks import check_choice, check_number, check_whole
 from gnnq_lib.datasets.interactions import RatingSplit
 from gnnq_lib.errors import InputError
 from gnnq_lib.files import atomic_write
@@ -26,6 +27,7 @@ from gnnq_lib.recommendation.sampling import Sampling, TripletSampler
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_FORMAT = 2
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class TrainOptions:
     batch_size: int = 2048
     lr: float = 1e-3
     l2: float = 1e-4
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     eval_every: int = 5
     patience: int = 10
     select_k: int = 20
@@ -71,13 +73,11 @@ class TrainOptions:
         lowest = {"epochs": 0, "batch_size": 1, "eval_every": 1, "patience": 0, "select_k": 1, "checkpoint_every": 1,
                   "seed": 0}  # fmt: skip
         for name, bound in lowest.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < bound:
-                raise InputError(f"{name}={value!r} given; a whole number from {bound} is accepted")
+            check_whole(name, getattr(self, name), bound)
         for name in ("lr", "l2", "clip"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{name}={value!r} given; a number from 0 is accepted")
+            check_number(name, getattr(self, name))
+        check_choice("schedule", self.schedule, Schedule)
+        check_choice("sampling", self.sampling, Sampling)
 
 
 @dataclass

@@ -98,7 +98,15 @@ def test_distillation_pulls_towards_the_teacher(graph, start):
     assert model.loss(*batch, 0.0).item() > plain.loss(*batch, 0.0).item()
 
 
-@pytest.mark.parametrize("value", [-1.0, float("nan")])
-def test_bigear_refuses(graph, start, value):
-    with pytest.raises(InputError, match="distillation="):
-        Bigear(graph, start, distillation=value)
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"distillation": -1.0}, "distillation=-1.0 given; a number from 0 is accepted"),
+        ({"distillation": float("nan")}, "distillation=nan"),
+        ({"distillation": 0.0, "top": 0}, "top=0 given; a whole number from 1 is accepted"),
+        ({"users_per_step": 0}, "users_per_step=0 given; a whole number from 1 is accepted"),
+    ],
+)
+def test_bigear_refuses(graph, start, values, fault):
+    with pytest.raises(InputError, match=fault):
+        Bigear(graph, start, **values)

@@ -226,9 +226,16 @@ def test_released_codes_can_be_kept(split, graph, teacher):
     ("values", "fault"),
     [
         ({"bits": 5}, "tables of 1, 2, 3 or 4 bits"),
-        ({"gradient": "other"}, "gradient 'other' given"),
-        ({"neighbour_share": 1.5}, "neighbour_share=1.5"),
-        ({"update_every": 0}, "update_every=0"),
+        ({"gradient": "other"}, "gradient='other' given; 'graph', 'straight_through' and 'levels' are accepted"),
+        ({"placement": "other"}, "placement='other' given; 'lloyd', 'midpoints' and 'released' are accepted"),
+        ({"neighbour_share": 1.5}, "neighbour_share=1.5 given; a number from 0 to 1 is accepted"),
+        ({"refine_share": 0}, "refine_share=0 given; a number above 0, to 1, is accepted"),
+        ({"refine_share": 2.0}, "refine_share=2.0"),
+        ({"refine_steps": 2.5}, "refine_steps=2.5 given; a whole number from 0 is accepted"),
+        ({"update_every": 0}, "update_every=0 given; a whole number from 1 is accepted"),
+        ({"update_every": 1.5}, "update_every=1.5"),
+        ({"update_every": True}, "update_every=True"),
+        ({"level_rate": "a"}, "level_rate='a' given; a number from 0 is accepted"),
         ({"anchor": -1.0}, "anchor=-1.0"),
         ({"order_weight": float("nan")}, "order_weight=nan"),
     ],
@@ -245,3 +252,5 @@ def test_teachers_that_do_not_fit(graph, teacher):
         GnaqAsReleased(graph, teacher * torch.nan)
     with pytest.raises(InputError, match="update_every=-1"):
         GnaqAsReleased(graph, teacher, update_every=-1)
+    with pytest.raises(InputError, match="update_every=1.5"):
+        GnaqAsReleased(graph, teacher, update_every=1.5)

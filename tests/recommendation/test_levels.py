@@ -97,5 +97,5 @@ def test_bits_out_of_range(bits):
 
 
 def test_unknown_placement():
-    with pytest.raises(InputError, match="'other' given; lloyd, midpoints, released"):
+    with pytest.raises(InputError, match="placement='other' given; 'lloyd', 'midpoints' and 'released' are"):
         fitted_levels(ROW, 2, "other")

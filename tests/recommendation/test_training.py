@@ -181,7 +181,17 @@ def test_loss_that_is_not_finite(split, graph):
 
 @pytest.mark.parametrize(
     "values",
-    [{"epochs": -1}, {"batch_size": 0}, {"lr": float("nan")}, {"l2": -1.0}, {"eval_every": 0}, {"patience": 1.5}],
+    [
+        {"epochs": -1},
+        {"batch_size": 0},
+        {"lr": float("nan")},
+        {"lr": "a"},
+        {"l2": -1.0},
+        {"eval_every": 0},
+        {"patience": 1.5},
+        {"schedule": "linear"},
+        {"sampling": "items"},
+    ],
 )
 def test_options_out_of_range(values):
     with pytest.raises(InputError, match=next(iter(values))):
