@@ -27,7 +27,7 @@ from gnnq_lib.reporting.rules import (
     status_of_gains,
     title,
 )
-from gnnq_lib.reporting.statistics import PairedTest, holm, mean_test, paired_test, paired_values
+from gnnq_lib.reporting.statistics import PairedTest, holm, holm_p_values, mean_test, paired_test, paired_values
 
 SPEED_CASES = ("pubmed", "cs", "generated")  # what a graph's name starts with; there are two generated ones
 THEIRS = ("qlr", "bt", "bt_star")
@@ -143,7 +143,7 @@ def int2_where_others_fail(results: Results, claim: Claim) -> Finding:
         tests |= {(dataset, name): paired_test(cases[dataset][0], part) for name, part in others.items()}
     if not cases:
         return not_run("INT2 methods from scratch beside FP32 are not stored")
-    corrected = dict(zip(tests, holm([test.p_value for test in tests.values()])))
+    corrected = holm_p_values(tests)
     won, sentences, gaps, needed = {}, [], {}, []
     for dataset, (ours, reference, others) in cases.items():
         gaps[dataset] = paired_test(reference, ours).difference
@@ -194,7 +194,7 @@ class Gains:
     def __init__(self, pairs: Mapping[str, Sequence[pd.DataFrame]]) -> None:
         self.pairs = pairs
         self.tests = {case: paired_test(*pair) for case, pair in pairs.items()}
-        self._corrected = dict(zip(self.tests, holm([test.p_value for test in self.tests.values()])))
+        self._corrected = holm_p_values(self.tests)
         self.above = {case: test.clearly_above(self._corrected[case]) for case, test in self.tests.items()}
         self.below = {case: test.clearly_below(self._corrected[case]) for case, test in self.tests.items()}
 
@@ -260,7 +260,7 @@ def error_bounded(results: Results, claim: Claim) -> Finding:
     pairs = {name: paired_values(of(late, name), of(early, name)) for name in names}
     growth = {name: pair["first"].mean() / pair["second"].mean() for name, pair in pairs.items()}
     tests = {name: paired_test(of(without, name), of(late, name)) for name in names}
-    corrected = dict(zip(names, holm([test.p_value for test in tests.values()])))
+    corrected = holm_p_values(tests)
     bounded = {name: growth[name] <= 1.1 and tests[name].clearly_above(corrected[name]) for name in names}
     each = ", ".join(
         f"{title(name)} {growth[name]:.2f} (without teleport {tests[name].difference:+.2f} more error at the end, "
@@ -460,7 +460,7 @@ def error_by_degree(results: Results, claim: Claim) -> Finding:
         return not_run("error per degree is not stored")
     parts = dict(iter(rows.groupby("method")))
     tests = {name: mean_test(part.value) for name, part in parts.items()}
-    corrected = dict(zip(tests, holm([test.p_value for test in tests.values()])))
+    corrected = holm_p_values(tests)
     rises = {name: test.difference > 0.1 and test.clearly_above(corrected[name]) for name, test in tests.items()}
     status = status_of_gains(rises.values(), [all(test.difference <= 0.1 for test in tests.values())])
     each = ", ".join(

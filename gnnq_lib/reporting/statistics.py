@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -141,17 +142,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def compare_with_each(ours: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> dict[str, tuple[PairedTest, float]]:
-    """A paired test against each of several methods, with p-values corrected by Holm's rule.
-
-    Returns:
-        Name -> (test, corrected p-value).
+def holm_p_values(tests: Mapping[Any, PairedTest]) -> dict[Any, float]:
+    """The p-value of each of several tests, corrected by Holm's rule.
 
     Example:
-        >>> a = pd.DataFrame({"seed": [0, 1], "value": [3.0, 4.0]})
-        >>> compare_with_each(a, {"b": a})["b"][1]
-        1.0
+        >>> holm_p_values({"a": PairedTest(1.0, 0.1, 3, 0.01), "b": PairedTest(1.0, 0.3, 3, 0.04)})
+        {'a': 0.02, 'b': 0.04}
     """
-    tests = {name: paired_test(ours, rows) for name, rows in others.items()}
-    corrected = holm([test.p_value for test in tests.values()])
-    return {name: (test, p) for (name, test), p in zip(tests.items(), corrected)}
+    return dict(zip(tests, holm([test.p_value for test in tests.values()])))

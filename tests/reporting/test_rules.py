@@ -501,17 +501,29 @@ def test_fewer_than_three_seeds_decide_nothing(name):
     assert status(name, rows) is NOT_RUN
 
 
-@pytest.mark.parametrize(("others", "expected"), [(0.1, IN_PART), (0.3, NOT)])
-def test_datasets_covered(others, expected):
+@pytest.mark.parametrize(
+    ("lowest", "expected"),
+    [([0.1, 0.1001, 0.1], IN_PART), ([0.1], CANNOT_TELL), ([0.1, 0.15, 0.199], CANNOT_TELL), ([0.3, 0.3001, 0.3], NOT)],
+    ids=["clear", "one seed", "within the spread", "below"],
+)
+def test_datasets_covered(lowest, expected):
     rows = [
         row
         for name in "abcd"
         for metric in ("recall@10", "ndcg@10")
-        for method, value in (("gnaq", 0.2), ("lsq", others if name == "a" else 0.1))
-        for row in rec(method, [value], metric, dataset=name)
+        for method, values in (("gnaq", [0.2, 0.2001, 0.2002]), ("lsq", lowest if name == "a" else [0.1, 0.1002, 0.1]))
+        for row in rec(method, values, metric, dataset=name)
     ]
     assert status("B6", rows) is expected
     assert status("B6", [row for row in rows if row["dataset"] != "b"]) is NOT  # three data sets are not four
+
+
+def test_a_table_trained_from_the_start_is_no_match_for_one_trained_on():
+    """Full precision is compared where it had the budget of the low-bit methods, whatever else is stored."""
+    rows = [row for m in ("recall@10", "ndcg@10") for row in rec("gnaq", [0.18, 0.181, 0.182], m)]
+    rows += [row for m in ("recall@10", "ndcg@10") for row in rec("fp32", [0.18, 0.181, 0.182], m, bits=32)]
+    more = [row for m in ("recall@10", "ndcg@10") for row in rec("fp32", [0.3] * 3, m, bits=32, start="random")]
+    assert verdict("B4", rows + more).finding.value == verdict("B4", rows).finding.value == 0
 
 
 @pytest.mark.parametrize(
@@ -535,7 +547,24 @@ def test_parts_of_gnaq(name, usual, changed, without, expected):
     rows += rec("gnaq", [0.01, 0.01, 0.01], **where, **{**default, "tanh": True})  # another ablation: not taken
     found = verdict(name, rows).finding
     assert found.status is expected
-    assert "the plain form (anchor 0, no tanh)" in found.why and "3 pairs: 3 of LastFM" in found.why
+    assert "the plain form (anchor 0, no tanh)" in found.why and "LastFM" in found.why and "% (3)" in found.why
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [([0.15, 0.1511, 0.1512], HOLDS), ([0.17, 0.1711, 0.1694], IN_PART), ([0.15], IN_PART)],
+    ids=["higher", "cannot be told", "one seed"],
+)
+def test_a_part_is_judged_per_data_set(second, expected):
+    """Seeds of two sets are not pooled: one large change on another set would make or break a test."""
+    default = {"node_aware": True, "refine_steps": 20.0, "gradient": "graph", "tanh": False, "anchor": 0.0}
+    where = {"metric": "ndcg@10", "experiment": "rec_ablations"}
+    rows = []
+    for dataset, without in (("lastfm", [0.150, 0.1511, 0.1512]), ("ml-1m", second)):
+        rows += rec("gnaq", [0.170, 0.1705, 0.1700][: len(without)], dataset=dataset, **where, **default)
+        rows += rec("gnaq", without, dataset=dataset, **where, **{**default, "node_aware": False})
+        rows += rec("gnaq", [0.01], dataset=dataset, **where, **{**default, "tanh": True})  # so node-aware is the usual
+    assert status("B7", rows) is expected
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0.182, HOLDS), (0.177, IN_PART), (0.16, NOT), (0.20, NOT)])
