@@ -152,7 +152,7 @@ def serving(
     from gnnq_lib.errors import InputError
 
     parts = [part.strip() for part in dims.split(",")] if dims.strip() else []
-    if not all(part.isdigit() for part in parts):
+    if not all(part.isdecimal() for part in parts):
         raise InputError(f"dims={dims!r} given; whole numbers separated by commas are accepted, such as 64,128")
     rows = run(ServingBench(dims=tuple(map(int, parts)), models=tuple(model or ()), batch=batch, rounds=rounds))
     _show("Serving, lists of 20", rows, json_file, csv_file, hidden=_MACHINE)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gnnq_lib.benchmarks.kernels import OURS, power_law_graph
+from gnnq_lib.benchmarks.kernels import OURS, generated_sizes, power_law_graph
 from gnnq_lib.benchmarks.timing import interleaved_medians, interleaved_times
 from gnnq_lib.deployment import freeze
 from gnnq_lib.deployment.pipeline import load_data
@@ -146,8 +146,9 @@ def _load(name: str, seed: int) -> Graph:
     if name == GENERATED:
         return generated_graph(**_GENERATED_SIZES, seed=seed)
     if name.startswith(GENERATED + "-"):
-        sizes = dict(zip(("num_nodes", "num_edges", "num_classes"), map(int, name.split("-")[1:]), strict=True))
-        return generated_graph(**{**_GENERATED_SIZES, **sizes}, seed=seed)
+        sizes = generated_sizes(name, f"{GENERATED}-NODES-EDGES-CLASSES")
+        named = dict(zip(("num_nodes", "num_edges", "num_classes"), sizes))
+        return generated_graph(**{**_GENERATED_SIZES, **named}, seed=seed)
     return load_data(name)
 
 
@@ -155,7 +156,7 @@ def run(config: InferenceBench | None = None) -> list[dict[str, object]]:
     """Measure every case and return the table, one dictionary per row (the fields of `Row`).
 
     Raises:
-        InputError: a data set that does not exist, or fewer than one round.
+        InputError: a data set that does not exist, sizes that are no numbers, or fewer than one round.
 
     Example:
         >>> rows = run(InferenceBench(("generated-200-1000-3",), bits=(2,), rounds=1, compiled=False))

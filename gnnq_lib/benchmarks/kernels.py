@@ -34,7 +34,7 @@ class SpmmCase:
     """Neighbour sums on one graph at one width.
 
     Attributes:
-        graph: "generated" (power law), "generated-N-E", or a data set's name (needs its files).
+        graph: "generated" (power law), "generated-NODES-EDGES", or a data set's name (needs its files).
         width: D, values per node.
         variants: which forms of the kernel to time; see `_packed_calls`.
     """
@@ -158,12 +158,31 @@ def power_law_graph(num_nodes: int, num_edges: int, exponent: float = 2.5, seed:
     return CSRGraph(row_ptr, col[order], num_nodes)
 
 
+def generated_sizes(case: str, form: str) -> list[int]:
+    """The numbers in the name of a generated case.
+
+    Args:
+        case: such as "generated-200-1000".
+        form: what its parts stand for, such as "generated-NODES-EDGES".
+
+    Raises:
+        InputError: more or fewer parts, or one that is no whole number from 1.
+
+    Example:
+        >>> generated_sizes("generated-200-1000", "generated-NODES-EDGES")
+        [200, 1000]
+    """
+    numbers = case.split("-")[1:]
+    if len(numbers) != form.count("-") or not all(part.isdecimal() and int(part) for part in numbers):
+        raise InputError(f"case {case!r} given; {form}, whole numbers from 1 each, is accepted")
+    return [int(part) for part in numbers]
+
+
 def _graph(name: str, seed: int) -> CSRGraph:
     if name in _SIZES:
         return power_law_graph(*_SIZES[name], seed=seed)
     if name.startswith("generated-"):
-        num_nodes, num_edges = (int(part) for part in name.split("-")[1:])
-        return power_law_graph(num_nodes, num_edges, seed=seed)
+        return power_law_graph(*generated_sizes(name, "generated-NODES-EDGES"), seed=seed)
     return _dataset_graph(name)
 
 

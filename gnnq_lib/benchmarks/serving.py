@@ -21,6 +21,7 @@ from gnnq_lib.benchmarks.timing import interleaved_medians
 from gnnq_lib.deployment.similarity import best_of_rows, recall
 from gnnq_lib.errors import InputError
 from gnnq_lib.naming import PACKED
+from gnnq_lib.recommendation.lightgcn import check_dim
 from gnnq_lib.recommendation.packed import load_recommender
 from gnnq_lib.recommendation.serving import CompactTables, compact_tables, training_split
 
@@ -93,7 +94,7 @@ def run(bench: ServingBench = ServingBench()) -> list[dict]:
         bench: what to measure.
 
     Raises:
-        InputError: no users, fewer items than k, a batch below 1, a file that is no packed recommender.
+        InputError: no users, fewer items than k, a batch below 1, D out of range, a file that is no packed recommender.
 
     Example:
         >>> small = ServingBench(dims=(8,), num_users=40, num_items=200, batch=20, rounds=1)
@@ -105,6 +106,8 @@ def run(bench: ServingBench = ServingBench()) -> list[dict]:
             f"num_users={bench.num_users}, num_items={bench.num_items}, k={bench.k}, batch={bench.batch} given; "
             "at least 1 each and no fewer items than k are accepted"
         )
+    for dim in bench.dims:
+        check_dim(dim)
     rows = []
     for case, users, items in _cases(bench):
         rows += _measure(bench, case, users, items)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gnnq_lib.benchmarks.kernels import generated_sizes
 from gnnq_lib.benchmarks.timing import interleaved_medians
 from gnnq_lib.deployment.similarity import METRICS, best_of_rows, pack_embeddings, recall
 from gnnq_lib.errors import InputError
@@ -126,6 +127,9 @@ def clusters(num_rows: int = _GENERATED_ROWS, width: int = _GENERATED_WIDTH, see
 def run(config: SimilarityBench | None = None) -> list[dict[str, object]]:
     """Measure every case and return the table, one dictionary per row (the fields of `Row`).
 
+    Raises:
+        InputError: an unknown data set, rows that are no number, too few of them, or fewer queries than a batch.
+
     Example:
         >>> small = SimilarityBench(("generated-900",), bits=(2,), batches=(1,), num_queries=20, rounds=1)
         >>> sorted({row["path"] for row in run(small)})
@@ -145,9 +149,10 @@ def run(config: SimilarityBench | None = None) -> list[dict[str, object]]:
 
 
 def _embeddings(case: str, config: SimilarityBench) -> Tensor:
-    if case.startswith(GENERATED):
-        count = case.removeprefix(GENERATED).lstrip("-")
-        return clusters(int(count) if count else _GENERATED_ROWS, seed=config.seed)
+    if case == GENERATED:
+        return clusters(seed=config.seed)
+    if case.startswith(GENERATED + "-"):
+        return clusters(*generated_sizes(case, f"{GENERATED}-ROWS"), seed=config.seed)
     split = "public" if case in ("cora", "citeseer", "pubmed") else "random"
     values = {"experiment": "similarity", "dataset": case, "split": split, "method": "fp32", "bits": 32}
     model, _, graph = fit(make_config(Config, {**values, "epochs": config.epochs, "seed": config.seed}))

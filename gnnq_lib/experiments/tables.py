@@ -166,12 +166,26 @@ def _runs(content: dict, seeds: int | None = None) -> list[dict]:
 def _groups(content: dict) -> list[dict]:
     """The table itself and each entry of `more`, with the table's base under its own."""
     base, more = content.get("base") or {}, content.get("more") or []
-    if not isinstance(more, list) or not all(isinstance(group, dict) for group in more):
+    if not _are_mappings(more):
         raise InputError(f"more is {more!r}; a list of mappings with {', '.join(_GROUP_KEYS)} is accepted")
+    for group in (content, *more):
+        _check_group(group)
     unknown = [key for group in more for key in group if key not in _GROUP_KEYS]
     if unknown:
         raise InputError(f"{unknown[0]!r} in more is unknown; {', '.join(_GROUP_KEYS)} are accepted")
     return [content, *({**group, "base": {**base, **(group.get("base") or {})}} for group in more)]
+
+
+def _check_group(group: dict) -> None:
+    for key in ("base", "grid"):
+        if not isinstance(group.get(key) or {}, dict):
+            raise InputError(f"{key} is {group[key]!r}; a mapping is accepted")
+    if not _are_mappings(group.get("variants") or []):
+        raise InputError(f"variants is {group['variants']!r}; a list of mappings is accepted")
+
+
+def _are_mappings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(part, dict) for part in value)
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
@@ -197,7 +211,7 @@ def _read(file: Path) -> dict:
     return content
 
 
-def _runner(file: Path, name: str):
-    if name not in RUNNERS:
+def _runner(file: Path, name: object):
+    if not isinstance(name, str) or name not in RUNNERS:
         raise InputError(f"{file.name}: runner {name!r} is unknown; {', '.join(RUNNERS)} are accepted")
     return importlib.import_module(RUNNERS[name])

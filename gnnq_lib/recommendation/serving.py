@@ -78,7 +78,7 @@ class RecommendationServer:
         Raises:
             InputError: an unknown user, k out of range.
         """
-        chosen = torch.tensor([self._known("user", user, self.num_users) for user in users], dtype=torch.int64)
+        chosen = torch.tensor([_known("user", user, self.num_users) for user in users], dtype=torch.int64)
         items = top_items(self._user_table, self._item_table, self.seen, chosen, check_k(k, self.num_items))
         scores = (self._user_table[chosen, None] * self._item_table[items]).sum(dim=2)
         beyond = torch.arange(k) >= torch.tensor([self.num_unseen(int(user)) for user in chosen]).view(-1, 1)
@@ -94,8 +94,8 @@ class RecommendationServer:
         Raises:
             InputError: an unknown user or item.
         """
-        self._known("user", user, self.num_users)
-        self._known("item", item, self.num_items)
+        _known("user", user, self.num_users)
+        _known("item", item, self.num_items)
         scores = self._item_table @ self._user_table[user]
         score = float(scores[item])
         seen = self._seen_by(user)
@@ -110,12 +110,6 @@ class RecommendationServer:
 
     def _seen_by(self, user: int) -> np.ndarray:
         return np.unique(np.concatenate([pairs.of(user) for pairs in self.seen] or [np.zeros(0, dtype=np.int64)]))
-
-    @staticmethod
-    def _known(kind: str, number: int, count: int) -> int:
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < count:
-            raise InputError(f"{kind} {number} is unknown; {kind}s are numbered 0 to {count - 1}")
-        return int(number)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,11 +156,13 @@ class CompactTables:
             seen: interactions to leave out.
 
         Raises:
-            InputError: k out of range.
+            InputError: an unknown user, k out of range.
         """
         check_k(k, self.items.num_rows)
         if not users.numel():
             return users.new_zeros(0, k), torch.zeros(0, k)
+        for end in users.aminmax():
+            _known("user", end.item(), self.users.num_rows)
         if not seen:
             found = self.items.search(self.user_rows(users), k)
             return found.rows, found.scores
@@ -201,6 +197,13 @@ def compact_tables(user_table: Tensor, item_table: Tensor, user_bits: int = 4, i
     codes = ((user_table / unit - low) / step.float().clamp(min=1e-7)).round().clamp(0, 2**user_bits - 1)
     users = PackedCodes.from_codes(codes.to(torch.uint8), user_bits)
     return CompactTables(users, low, step, unit, pack_embeddings(item_table.contiguous(), item_bits))
+
+
+def _known(kind: str, number: int, count: int) -> int:
+    """The number of a user or item, if there is one of that number."""
+    if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < count:
+        raise InputError(f"{kind} {number} is unknown; {kind}s are numbered 0 to {count - 1}")
+    return int(number)
 
 
 def _unseen(items: Tensor, scores: Tensor, users: Tensor, seen: Sequence[UserItems], k: int) -> tuple[Tensor, Tensor]:

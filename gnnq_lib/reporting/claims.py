@@ -6,6 +6,7 @@ judges it. Only what was read in its source is there: nothing recalled, nothing 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Claim:
 
     Attributes:
         paper: a key of `PAPERS`.
-        name: its id, such as "A1".
+        name: its id, a capital letter and a number, such as "A1".
         text: the claim in our words.
         number, unit: what it states; None and "" for a claim in words.
         source: where it was read.
@@ -69,7 +70,8 @@ def load_claims(path: Path | None = None) -> list[Claim]:
         path: a CSV with the columns of `COLUMNS`; `data/reported/claims.csv` if not given.
 
     Raises:
-        InputError: a missing column, an id given twice, or a claim that was not read.
+        InputError: a missing column, an id given twice or of another form, a claim that was not read, of an unknown
+            paper, or with a number or rule that cannot be parsed.
 
     Example:
         >>> load_claims()[0].name
@@ -93,8 +95,10 @@ def load_claims(path: Path | None = None) -> list[Claim]:
 def _claim(row: pd.Series, path: Path) -> Claim:
     if row.paper not in PAPERS:
         raise InputError(f"{path}: claim {row.claim!r} is of paper {row.paper!r}; {', '.join(PAPERS)} are accepted.")
-    rule, *arguments = row.rule.split()
+    if not re.fullmatch("[A-Z][0-9]+", row.claim):
+        raise InputError(f"{path}: a claim has the id {row.claim!r}; a capital letter and a number are accepted.")
     try:
+        rule, *arguments = row.rule.split()
         number = float(row.number) if row.number else None
         given = dict(argument.split("=") for argument in arguments)
     except ValueError:

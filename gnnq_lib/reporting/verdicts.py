@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,13 +46,17 @@ def judge(claim: Claim, results: Results) -> Verdict:
         InputError: if the rule is unknown or does not take the arguments that the claim gives.
     """
     registered = find_rule(claim.rule)
+    signature = inspect.signature(registered.judge)
     try:
-        command = registered.command.format(**claim.arguments)
-        finding = registered.judge(results, claim, **claim.arguments)
-    except (TypeError, KeyError) as error:
-        if not _about_arguments(error):
-            raise
-        raise InputError(f"claim {claim.name!r}: rule {claim.rule!r} does not take {dict(claim.arguments)}.") from None
+        given = signature.bind(results, claim, **claim.arguments)
+    except TypeError:
+        accepted = ", ".join(list(signature.parameters)[2:]) or "no arguments"
+        raise InputError(
+            f"claim {claim.name!r}: rule {claim.rule!r} does not take {dict(claim.arguments)}; {accepted} are accepted."
+        ) from None
+    given.apply_defaults()
+    command = registered.command.format(**given.arguments)
+    finding = registered.judge(*given.args, **given.kwargs)
     if finding.status is not Status.NOT_RUN:
         command = commands(finding.rows) or command
     return Verdict(claim, finding, command, cost(finding.rows, results))
@@ -85,10 +90,6 @@ def cost(rows: pd.DataFrame, results: Results) -> float:
     recommenders = trained.reindex(teachers.config_key).sum()
     shared = teachers.drop_duplicates(["dataset", "seed", "dim", "value"]).value.sum()
     return float(pd.concat([alone, trained.reindex(alone.index)], axis=1).max(axis=1).sum() + recommenders + shared)
-
-
-def _about_arguments(error: Exception) -> bool:
-    return isinstance(error, TypeError) and "argument" in str(error)
 
 
 def judge_all(results: Results | None = None, claims: Sequence[Claim] | None = None) -> list[Verdict]:

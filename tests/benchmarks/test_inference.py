@@ -75,3 +75,6 @@ def test_bad_settings_are_named():
         run(InferenceBench((SMALL,), rounds=0))
     with pytest.raises(InputError, match="neither a data set"):
         run(InferenceBench(("nowhere",)))
+    for case in ("generated-x-2-3", "generated-10-20"):
+        with pytest.raises(InputError, match=f"case '{case}' given; generated-NODES-EDGES-CLASSES, whole numbers"):
+            run(InferenceBench((case,)))

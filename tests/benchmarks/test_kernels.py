@@ -59,6 +59,12 @@ def test_bad_graph_sizes_are_named(nodes, edges, exponent):
         power_law_graph(nodes, edges, exponent)
 
 
+@pytest.mark.parametrize("case", ["generated-x-2", "generated-10", "generated-10-20-3", "generated-0-2", "generated-"])
+def test_bad_sizes_in_a_case_are_named(case):
+    with pytest.raises(InputError, match=f"case '{case}' given; generated-NODES-EDGES, whole numbers from 1 each, is"):
+        run(KernelBench(cases=(SpmmCase(case, 16),), rounds=1))
+
+
 def test_unknown_variant_is_named():
     with pytest.raises(InputError, match="'fast' given"):
         run(KernelBench(cases=(SpmmCase("generated-100-400", 16, ("fast",)),), rounds=1))

@@ -57,6 +57,11 @@ def test_sizes_out_of_range(change):
         run(ServingBench(dims=(8,), **{**SMALL, **change}))
 
 
+def test_widths_out_of_range():
+    with pytest.raises(InputError, match="dim=0 given; a whole number from 1 to 4096 is accepted"):
+        run(ServingBench(dims=(8, 0), **SMALL))
+
+
 def test_command(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gnnq_lib.benchmarks.serving.ServingBench.__init__", _small(ServingBench.__init__))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gnnq_lib.benchmarks.similarity import FAISS, SimilarityBench, node_embeddings, run
+from gnnq_lib.errors import InputError
 from gnnq_lib.experiments import make_config
 from gnnq_lib.experiments.node_classification import Config, build_model, load_graph, resolve
 from gnnq_lib.naming import PACKED
@@ -53,6 +54,12 @@ def test_embeddings_are_the_propagated_hidden_layer():
         for _ in range(2):
             h = 0.9 * graph.operator.normalised(h) + 0.1 * x
     torch.testing.assert_close(node_embeddings(model, graph), h)
+
+
+@pytest.mark.parametrize("case", ["generated-x", "generated-10-20", "generated--5"])
+def test_bad_sizes_in_a_case_are_named(case):
+    with pytest.raises(InputError, match=f"case '{case}' given; generated-ROWS, whole numbers from 1 each, is"):
+        run(SimilarityBench((case,)))
 
 
 def test_bad_input(refuses):

@@ -156,6 +156,9 @@ def test_compact_tables_refuse():
     users, items = tables()
     with pytest.raises(InputError, match="k=301 given"):
         compact_tables(users, items).top(torch.tensor([0]), 301)
+    for user in (40, -1):
+        with pytest.raises(InputError, match=f"user {user} is unknown; users are numbered 0 to 39"):
+            compact_tables(users, items).top(torch.tensor([0, user, 3]), 5)
     with pytest.raises(InputError, match="user table holds NaN"):
         compact_tables(users * float("nan"), items)
     with pytest.raises(InputError, match="hold NaN"):

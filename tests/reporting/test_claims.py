@@ -63,8 +63,10 @@ def test_every_rule_is_used():
         ([GOOD.replace("5.11", "five")], "'five'"),
         ([GOOD.replace("bits=2", "bits")], "name=value"),
         (["C" + GOOD[1:]], "paper 'C'"),
+        ([GOOD.replace("speedup bits=2", "")], "the rule ''"),
+        ([GOOD.replace("A1", "A1b")], "the id 'A1b'; a capital letter and a number"),
     ],
-    ids=["twice", "recalled", "no number", "no argument", "no paper"],
+    ids=["twice", "recalled", "no number", "no argument", "no paper", "no rule", "another id"],
 )
 def test_bad_claims(tmp_path, refuses, lines, message):
     with refuses(message):
