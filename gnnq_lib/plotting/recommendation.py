@@ -134,7 +134,7 @@ def curves_side_by_side(table: pd.DataFrame, panels: Mapping[str, str], finding:
     return drawing
 
 
-def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10") -> Figure:
+def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10", lowest: float | None = None) -> Figure:
     """A ranking metric against bytes (logarithmic), a marker per method, filled at 2 bits and more; FP32 dashed.
 
     Markers of equal bytes stand side by side.
@@ -144,6 +144,7 @@ def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10")
             for each.
         finding: title.
         metric: label of the vertical axis.
+        lowest: what is lower stands at this height, with its value beside it, so that the others can be told apart.
 
     Example:
         >>> rows = {"method": ["fp32", "gnaq"], "bits": [32, 2], "bytes": [8e6, 1e6], "mean": [0.2, 0.19]}
@@ -154,15 +155,19 @@ def quality_by_bytes(table: pd.DataFrame, finding: str, metric: str = "NDCG@10")
     drawing, axes = plt.subplots(1, len(panels), figsize=(WIDTH_INCHES, 4.6), sharey=True, squeeze=False)
     for panel, (dataset, rows) in zip(axes[0], panels.items()):
         for row, nudge in zip(rows.itertuples(), _side_by_side(rows.bytes)):
-            std = getattr(row, "std", None)
-            panel.errorbar(row.bytes * nudge, row.mean, None if std is None or np.isnan(std) else std, capsize=3,
+            place, std = (row.bytes * nudge, row.mean), getattr(row, "std", None)
+            if lowest is not None and row.mean < lowest:
+                place, std = (place[0], lowest), None
+                panel.annotate(f"\u2193 {row.mean:.0f}", place, textcoords="offset points", xytext=(6, -3))
+            panel.errorbar(*place, None if std is None or np.isnan(std) else std, capsize=3,
                            linestyle="none", markersize=7, **_look_at(row.method, row.bits))  # fmt: skip
         for level in rows[rows.bits == 32]["mean"]:
             panel.axhline(level, **FULL_PRECISION_LINE)
         _axis_of_bytes(panel, marks=(1.0, 2.0, 5.0) if len(panels) == 1 else (1.0, 3.0))
         panel.set_title(dataset and dataset_title(dataset), loc="left")
     axes[0][0].set_ylabel(metric)
-    drawing.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    drawing.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
+                   title="marks of equal bytes stand side by side")  # fmt: skip
     set_finding(drawing, finding)
     return drawing
 
@@ -246,7 +251,7 @@ def recommendation_by_bytes(results: pd.DataFrame) -> Figure | None:
     each = [f"{row.mean:.1f} % of FP32's NDCG@10 on {dataset_title(row.dataset)}" for row in best.itertuples()]
     each = listed([each[0], *(text.replace(" of FP32's NDCG@10", "") for text in each[1:])])
     finding = f"{names} is highest at 2 bits: {each} (n = {best.n.min():.0f})"
-    return quality_by_bytes(here, finding, "NDCG@10 (% of FP32)")
+    return quality_by_bytes(here, finding, "NDCG@10 (% of FP32)", lowest=75.0)
 
 
 @figure("recommendation_by_width", tables=("rec_dims", "rec_methods"))
@@ -261,9 +266,10 @@ def recommendation_by_width(results: pd.DataFrame) -> Figure | None:
     for (method, bits), line in table.groupby(["method", "bits"], sort=False):
         axes.plot(line.bytes, line.ndcg, **_look_at(method, bits))
         for row in line.itertuples():
-            where = {"textcoords": "offset points", "xytext": (0, -13), "ha": "center"}
-            axes.annotate(f"D = {row.dim:.0f}", (row.bytes, row.ndcg), fontsize=SMALL_LETTERS, **where)
-    axes.margins(0.1, 0.15)
+            where = {"textcoords": "offset points", "xytext": (0, 8), "ha": "center"}
+            behind = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+            axes.annotate(f"D = {row.dim:.0f}", (row.bytes, row.ndcg), fontsize=SMALL_LETTERS, bbox=behind, **where)
+    axes.margins(0.12, 0.2)
     _axis_of_bytes(axes)
     axes.set_ylabel("NDCG@10")
     axes.legend()

@@ -173,9 +173,9 @@ PER_VALUE = "accuracy_public|paper_public_*|paper_methods_*|methods_cora*|paper_
     ),
 )
 def accuracy_by_bits_per_value(results: pd.DataFrame) -> Figure | None:
-    """Test accuracy of SMP against bits per value (largest stage, scales included) with every quantizer at every width
-    that is stored, a panel per data set (public splits), mean and standard deviation over seeds; filled marks start
-    from FP32 weights, hollow ones from scratch; FP32 as a dashed line.
+    """Test accuracy of SMP against bits per value (largest stage, scales included) with every quantizer that is stored
+    at several widths, a panel per data set (public splits), mean and standard deviation over seeds; filled marks start
+    from FP32 weights, hollow ones from scratch; FP32 as a dashed line. All at 2 bits: `methods_on_cora`.
     """
     stored = Results.stored()
     rows = plain(stored.select("test_accuracy", PER_VALUE, split="public"))
@@ -191,6 +191,8 @@ def accuracy_by_bits_per_value(results: pd.DataFrame) -> Figure | None:
     shown = {}
     for axes, dataset in zip(panels[0], datasets):
         for (method, start), line in table.loc[dataset].groupby(["method", "start"]):
+            if len(line) < 2:
+                continue
             hollow = {"fillstyle": "none", "linestyle": ":"} if start == "scratch" else {"fillstyle": "full"}
             drawn = axes.errorbar(line["at"], line["mean"], line["std"], capsize=2, **{**look(method).line(), **hollow})
             if start != "scratch" or look(method).label not in shown:
@@ -252,28 +254,30 @@ def depth_of_all_models(results: pd.DataFrame) -> Figure | None:
     drawing.supylabel("test accuracy (%)", fontsize=11)
     shown = {label: line for axes in panels[0] for line, label in zip(*axes.get_legend_handles_labels())}
     drawing.legend(shown.values(), shown.keys(), ncols=4, loc="outside lower center")
-    set_finding(drawing, "; ".join(_at_the_deepest(name, part) for name, part in parts.items()) + " (Cora)")
+    set_finding(drawing, _at_the_deepest(parts))
     return drawing
 
 
 BROKEN_AT = 70.0  # per cent, where the axis of `depth_of_all_models` changes its scale
 
 
-def _at_the_deepest(name: str, rows: pd.DataFrame) -> str:
-    """Every model at the deepest, highest first: means alone where all have as many runs, else each with its own number
-    and spread, since means of unlike numbers are not ranked.
+def _at_the_deepest(parts: dict[str, pd.DataFrame]) -> str:
+    """What SMP keeps at the deepest in each precision, or the best model where SMP is not stored, and the worst in
+    full precision.
     """
-    deepest = rows.num_layers.max()
-    table = rows[rows.num_layers == deepest].groupby("model").value.agg(["mean", "std", "size"])
-    table = table.sort_values("mean", ascending=False)
-    if table["size"].nunique() == 1:
-        each = [f"{look(m).label} {mean:.1f}" for m, mean in table["mean"].items()]
-        return f"{name}, {deepest:.0f} layers ({runs_text(table['size'])}): {', '.join(each)} %"
-    each = [
-        f"{look(m).label} {mean_and_spread(*line[['mean', 'std']], int(line['size']), 1)}"
-        for m, line in table.iterrows()
-    ]
-    return f"{name}, {deepest:.0f} layers (n): {', '.join(each)} %"
+    deepest = max(rows.num_layers.max() for rows in parts.values())
+    tables = {
+        name: rows[rows.num_layers == deepest].groupby("model").value.agg(["mean", "size"]).sort_values("mean")
+        for name, rows in parts.items()
+    }
+    kept = " and ".join(
+        f"{look(model).label} has {table['mean'][model]:.1f} % in {name}"
+        for name, table in tables.items()
+        for model in ["smp" if "smp" in table.index else table.index[-1]]
+    )
+    worst = tables["FP32"].iloc[0]
+    counts = runs_text(pd.concat([table["size"] for table in tables.values()]))
+    return f"At {deepest:.0f} layers {kept}, {look(worst.name).label} {worst['mean']:.1f} % in FP32 (Cora, {counts})"
 
 
 LOSS_TICKS = (0, 2, 10, 50)
@@ -311,7 +315,7 @@ def points_lost_by_form(results: pd.DataFrame) -> Figure | None:
     for axes in panels[:, 0]:
         axes.set_yticks(range(len(forms)), forms, fontsize=SMALL_LETTERS)
     for number, axes in enumerate(panels.flat):
-        axes.tick_params(labelbottom=number + columns >= len(places))
+        axes.tick_params(labelbottom=True)
         axes.set_visible(number < len(places))
     panels[(len(places) - 1) // columns][0].set_xlabel("points of test accuracy lost against FP32", loc="left")
     drawing.legend(*panels[0][0].get_legend_handles_labels(), ncols=len(SCHEMES), loc="outside lower center",
@@ -326,17 +330,17 @@ def _lost_finding(table: pd.DataFrame) -> str:
     theirs = table[table.form.isin(["INT2", "INT2-BT", "INT2-BT*"])].lost
     if ours.empty or theirs.empty:
         return "Points lost by every low-bit form"
-    n = runs_text(table.n)
+    least = f"{ours.min():.1f} lost" if ours.min() >= 0 else f"{-ours.min():.1f} gained"
     return (
-        f"INT2 from FP32 weights (ours) loses {ours.min():.1f} to {ours.max():.1f} points; from scratch, as in the "
-        f"paper, {theirs.min():.1f} to {theirs.max():.1f} ({n} a mark)"
+        f"INT2 from FP32 weights (ours): from {least} to {ours.max():.1f} points lost; from scratch, as in the paper, "
+        f"{theirs.min():.1f} to {theirs.max():.1f} lost ({runs_text(table.n)} a mark)"
     )
 
 
 # Setting -> value -> words; a run of `paper_switches` is named by what differs from the defaults.
 _SWITCHES = {
     "multiplier": {True: "multiplier"},
-    "gap_term": {True: "its dropped term"},
+    "gap_term": {True: "with its dropped term"},
     "placement": {"edge": "messages per edge"},
     "shared_ranges": {True: "shared range factors"},
     "as_released": {True: "released gradient"},
@@ -348,7 +352,8 @@ _SWITCHES = {
 @figure("switches_on_cora", tables=("paper_switches",))
 def switches_on_cora(results: pd.DataFrame) -> Figure | None:
     """Test accuracy with each switch between the release and the default turned on, Cora from scratch: full precision
-    above, INT2 below; mean and standard deviation over seeds.
+    above, INT2 below; a small mark per seed, a large one for their mean. `multiplier`: SMP's correction step; `dropped
+    term`: the part of it that the release leaves out.
     """
     rows = Results.stored().select("test_accuracy", "paper_switches", dataset="cora")
     if rows.empty:
@@ -361,26 +366,27 @@ def switches_on_cora(results: pd.DataFrame) -> Figure | None:
     )
     names = [textwrap.fill(name, 34) for _, name in table.index]
     drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 1.6 + 0.32 * len(names)))
-    for place, ((bits, _), line) in enumerate(table.iterrows()):
+    for place, ((bits, name), line) in enumerate(table.iterrows()):
         color, marker = (BLUE, "o") if bits == 32 else (VERMILION, "s")
-        axes.errorbar(line["mean"], place, xerr=line["std"], fmt=marker, color=color, capsize=3)
+        seeds = rows[(rows.bits == bits) & (rows.name == name)].value
+        axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=8, alpha=0.7)
+        axes.plot(line["mean"], place, marker, color=color, markersize=6)
     axes.set_yticks(range(len(table)), names, fontsize=SMALL_LETTERS)
     axes.invert_yaxis()
     axes.set_xlabel("test accuracy (%)")
-    drawing.supxlabel("circles: FP32; squares: INT2; bars: standard deviation over seeds", fontsize=SMALL_LETTERS)
+    drawing.supxlabel("circles: mean in FP32; squares: in INT2; strokes: seeds", fontsize=SMALL_LETTERS)
     set_finding(drawing, _switches_finding(table[table.index.get_level_values("bits") == 2].droplevel("bits")))
     return drawing
 
 
 def _switches_finding(low: pd.DataFrame) -> str:
-    """The worst and best mean at INT2, and the setting whose seeds differ most."""
+    """The best mean at INT2, and the setting whose seeds differ most."""
     if len(low) < 2:
         return "Switches of the release on Cora"
-    worst, best = low["mean"].idxmin(), low["mean"].idxmax()
-    text = f"from {low['mean'].min():.1f} % ({worst}) to {low['mean'].max():.1f} % ({best})"
-    if low["std"].notna().any():
-        text += f"; seeds differ most with {low['std'].idxmax()} (\u00b1 {low['std'].max():.0f} points)"
-    return f"Cora, INT2 from scratch: {text}"
+    text = lambda name: f"{mean_and_spread(*low.loc[name, ['mean', 'std']], int(low['size'][name]), 1)} % ({name})"  # noqa: E731
+    best, widest = low["mean"].idxmax(), low["std"].idxmax() if low["std"].notna().any() else None
+    more = f"; seeds differ most at {text(widest)}" if widest else ""
+    return f"Cora, INT2 from scratch: at best {text(best)}{more}"
 
 
 def _switch_name(row: pd.Series) -> str:

@@ -126,9 +126,10 @@ def test_figures_from_stored_tables(measured):
         "\n", " "
     )
     heights = [float(line.get_ydata()[0]) for line in by_bytes.axes[0].lines if len(line.get_ydata()) == 1]
-    # as released: with its head only
+    # as released: with its head only, at the foot of the axis with its value
     percents = [100 * value / 0.21 for value in (0.11, 0.13)]
-    assert [any(y == pytest.approx(p) for y in heights) for p in percents] == [True, False]
+    assert [text.get_text() for text in by_bytes.axes[0].texts] == [f"\u2193 {percents[0]:.0f}"]
+    assert 75.0 in heights and not any(y == pytest.approx(p) for y in heights for p in percents)
     drawing = recommendation_ablations(pd.DataFrame())
     (bars,) = drawing.axes
     names = [text.get_text() for text in bars.get_yticklabels()]
