@@ -156,8 +156,7 @@ def run_table(
 @app.command()
 def tables() -> None:
     """List the tables and figures that `gnnq run` knows, with how many of their runs are stored."""
-    from gnnq_lib.experiments import ResultsStore, load_table, table_names
-    from gnnq_lib.experiments.config import config_key
+    from gnnq_lib.experiments import ResultsStore, config_key, load_table, table_names
 
     for name in table_names():
         table, present = load_table(name), ResultsStore(name).keys()
@@ -166,13 +165,19 @@ def tables() -> None:
 
 
 @app.command()
-def prune(table: Annotated[str, typer.Argument(help="Name of a table (see `gnnq tables`).")]) -> None:
-    """Remove the stored runs of a table whose settings it no longer has."""
-    from gnnq_lib.experiments import ResultsStore, load_table
+def prune(
+    table: Annotated[str, typer.Argument(help="Name of a table (see `gnnq tables`).")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many they are.")] = False,
+) -> None:
+    """Remove the stored runs of a table whose settings or seeds its YAML does not have (any more)."""
+    from gnnq_lib.experiments import ResultsStore, config_key, load_table
 
     loaded = load_table(table)
     store = ResultsStore(loaded.name)
-    typer.echo(f"{store.prune(loaded.configs)} runs removed from {store.path}")
+    foreign = store.keys() - {config_key(config) for config in loaded.configs}
+    if not dry_run:
+        store.remove(foreign)
+    typer.echo(f"{len(foreign)} runs {'would be ' * dry_run}removed from {store.path}")
 
 
 @app.command()

@@ -119,7 +119,9 @@ def test_run_a_table_twice(tmp_path):
     assert "0 computed, 1 taken from the store" in gnnq(*arguments).stdout
     assert "0 runs removed" in gnnq("prune", tmp_path / "toy.yaml").stdout
     (tmp_path / "toy.yaml").write_text(TABLE.replace("32", "8"))
+    assert "1 runs would be removed" in gnnq("prune", tmp_path / "toy.yaml", "--dry-run").stdout
     assert "1 runs removed" in gnnq("prune", tmp_path / "toy.yaml").stdout
+    assert "0 runs removed" in gnnq("prune", tmp_path / "toy.yaml").stdout
     assert json.loads((tmp_path / "toy.json").read_text())["results"][0]["bits"] == "32"
 
 

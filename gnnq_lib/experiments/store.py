@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,17 +147,10 @@ class ResultsStore:
                 taken += len(found)
         return taken
 
-    def prune(self, configs: Iterable[ExperimentConfig]) -> int:
-        """Remove the runs that are none of `configs`: those whose settings a table no longer has.
-
-        Returns:
-            How many runs were removed.
-        """
-        wanted = {config_key(config) for config in configs}
-        stale = self.keys() - wanted
-        if stale:
-            self._replace([], {}, without=stale)
-        return len(stale)
+    def remove(self, keys: Collection[str]) -> None:
+        """Remove the runs with these keys, and their configs."""
+        if keys:
+            self._replace([], {}, without=keys)
 
     def done(self, key: str) -> bool:
         """Whether the store has the run with this `config_key`."""
@@ -203,7 +196,7 @@ class ResultsStore:
         atomic_write(self.path, _to_csv(rows))
         logger.warning("%s: %d broken line(s) set aside in %s; the rest is kept", self.path, len(broken), aside.name)
 
-    def _replace(self, rows: list[dict], configs: dict[str, dict], without: Iterable[str] = ()) -> None:
+    def _replace(self, rows: list[dict], configs: dict[str, dict], without: Collection[str] = ()) -> None:
         """Write `rows` and their configs in place of what has the same keys, and of the keys in `without`."""
         new_keys = {row["config_key"] for row in rows}
         gone = new_keys.union(without)

@@ -52,15 +52,15 @@ def test_a_row_holds_config_measurement_and_provenance(store):
     assert line.count("\n") == 0
 
 
-def test_prune_keeps_what_the_table_has_and_nothing_else(store):
+def test_removed_runs_are_gone_with_their_configs_and_nothing_else_is(store):
     for seed in range(3):
         store.append(toy(seed=seed), [Measurement("a", seed), Measurement("b", 1.0)], 1.0)
     before = store.path.read_text().splitlines()
-    assert store.prune([toy(seed=2), toy(seed=9)]) == 2
+    store.remove({config_key(toy(seed=0)), config_key(toy(seed=1)), "of no run"})
     assert store.path.read_text().splitlines() == [before[0], *before[-2:]]
     assert set(store.configs()) == store.keys() == {config_key(toy(seed=2))}
-    assert store.prune([toy(seed=2)]) == 0 and store.prune([]) == 1
-    assert store.frame().empty and store.configs() == {}
+    store.remove([])
+    assert store.keys() == {config_key(toy(seed=2))}
 
 
 def test_a_run_of_another_table_is_taken_over_with_its_provenance(store, tmp_path):
