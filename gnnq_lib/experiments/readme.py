@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -53,6 +54,16 @@ _CLAIMS, _TARGETS = "gnnq_lib.reporting.verdicts", "gnnq_lib.reporting.targets"
 _RESULTS, _PAPER_ACCURACY = "gnnq_lib.reporting.results", "gnnq_lib.reporting.paper_accuracy"
 _BLOCK = "<!-- table: {name} -->\n{body}\n<!-- end of table -->"
 _NUMBER = "<!-- number: {name} -->{body}<!-- end -->"
+_Found = TypeVar("_Found", pd.DataFrame, pd.Series)
+
+
+class NotMeasuredError(InputError):
+    """Results that one of the README's tables or numbers is made of are not stored.
+
+    Example:
+        >>> issubclass(NotMeasuredError, InputError)
+        True
+    """
 
 
 def accuracy_table(rows: pd.DataFrame) -> str:
@@ -149,8 +160,11 @@ def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict], wanted_se
     """Methods down; per data set Recall@10 and NDCG@10 in per cent; how many times smaller than FP32.
 
     Metrics are those of the epoch that validation chose, in the line `AFTER_LAST` those of the last one.
+
+    Raises:
+        NotMeasuredError: no rows of these data sets.
     """
-    rows = rows[rows.dataset.isin(wanted_sets)]
+    rows = _measured(rows[rows.dataset.isin(wanted_sets)], f"recommenders of {listed(wanted_sets)}")
     settings = pd.DataFrame(rows.config_key.map(configs).tolist(), index=rows.index)
     datasets = [name for name in wanted_sets if name in set(rows.dataset)]
     full = rows[(rows.method == "fp32") & (rows.metric == "model_bytes")].groupby("dataset").value.mean()
@@ -183,16 +197,23 @@ def mean_std(rows: pd.DataFrame, digits: int = 1) -> str:
     return mean_and_spread(rows.value.mean(), rows.value.std(), len(rows), digits)
 
 
+def _measured(found: _Found, what: str) -> _Found:
+    """What was found among the stored results, if that is not nothing."""
+    if found.empty:
+        raise NotMeasuredError(f"no results of {what} are stored; `gnnq run` and `gnnq bench` make them")
+    return found
+
+
 def _bench(name: str) -> pd.DataFrame:
     """Rows of a benchmark, from the results folder in use or else the committed ones."""
     folders = (results_dir(), project_root() / "data" / "results")
-    files = [folder / f"bench_{name}.csv" for folder in folders]
-    return pd.read_csv(next((file for file in files if file.exists()), files[-1]))
+    files = [file for folder in folders if (file := folder / f"bench_{name}.csv").exists()]
+    return _measured(pd.read_csv(files[0]) if files else pd.DataFrame(), f"the benchmark {name}")
 
 
 def _accuracy(name: str) -> pd.DataFrame:
     frame = ResultsStore(name).frame()
-    return frame[frame.metric == "test_accuracy"]
+    return _measured(frame[frame.metric == "test_accuracy"], name)
 
 
 def _from_scratch(dataset: str = "cora", **instead: bool) -> pd.DataFrame:
@@ -217,7 +238,8 @@ def _frozen_qlr(dataset: str) -> str:
 def _recommenders() -> tuple[pd.DataFrame, dict[str, dict]]:
     stores = [ResultsStore(name) for name in ("rec_methods", "rec_gowalla_methods", "rec_large_methods")]
     frames = [frame for store in stores if len(frame := store.frame())]
-    return pd.concat(frames, ignore_index=True), {key: c for store in stores for key, c in store.configs().items()}
+    rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return _measured(rows, "recommenders"), {key: c for store in stores for key, c in store.configs().items()}
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -225,7 +247,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods": lambda: methods_table(_accuracy("methods_cora"), _from_scratch()),
     "calibration": lambda: calibration_table(_accuracy("calibration"), ResultsStore("calibration").configs()),
     "speed": lambda: speed_table(_bench("inference")),
-    "size": lambda: size_table(ResultsStore("packed_models").frame()),
+    "size": lambda: size_table(_measured(ResultsStore("packed_models").frame(), "packed_models")),
     "depth": lambda: depth_table(_accuracy("depth"), ResultsStore("depth").configs()),
     "recommendation": lambda: recommendation_table(*_recommenders(), SMALL_SETS),
     "recommendation_large": lambda: recommendation_table(*_recommenders(), LARGE_SETS),
@@ -235,14 +257,14 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def _span(values: pd.Series) -> str:
-    """Smallest to largest, with one digit.
+def _span(values: pd.Series, digits: int = 1) -> str:
+    """Smallest to largest.
 
     Example:
         >>> _span(pd.Series([2.84, 1.5])), _span(pd.Series([2.04, 2.0]))
         ('1.5 to 2.8', '2.0')
     """
-    low, high = f"{values.min():.1f}", f"{values.max():.1f}"
+    low, high = f"{values.min():.{digits}f}", f"{values.max():.{digits}f}"
     return low if low == high else f"{low} to {high}"
 
 
@@ -266,21 +288,24 @@ def _lists(trained: bool) -> pd.DataFrame:
     return rows[rows.case.str.contains("trained") == trained]
 
 
-def _searches(batch: int) -> pd.Series:
-    """How many times as fast packed similarity search is as the fastest in full precision, all sets, metrics, bits."""
+def _searches(batch: int, column: str = "speedup_vs_best_fp32") -> pd.Series:
+    """How many times as fast packed similarity search is as the fastest in full precision, all sets, metrics, bits; or
+    another column of these rows.
+    """
     rows = _bench("similarity")
-    return rows[rows.path.str.startswith("packed") & (rows.batch == batch)].speedup_vs_best_fp32
+    return rows[rows.path.str.startswith("packed") & (rows.batch == batch)][column]
 
 
 def _points_lost(datasets: tuple[str, ...]) -> pd.Series:
     rows = _accuracy("accuracy_public")
-    means = rows[rows.dataset.isin(datasets)].groupby(["bits", "dataset"]).value.mean()
-    return means[32] - means[2]
+    means = rows[rows.dataset.isin(datasets)].pivot_table(index="dataset", columns="bits", values="value")
+    means = means.reindex(columns=[32, 2])
+    return _measured((means[32] - means[2]).dropna(), "accuracy_public at 32 and 2 bits")
 
 
 def _int2_on_cora() -> pd.Series:
     rows = _accuracy("accuracy_public")
-    return rows[(rows.dataset == "cora") & (rows.bits == 2)].value
+    return _measured(rows[(rows.dataset == "cora") & (rows.bits == 2)].value, "accuracy_public at 2 bits on Cora")
 
 
 def _claimed(claim: str) -> str:
@@ -310,8 +335,8 @@ def _kept_by_gnaq(metric: str) -> pd.Series:
     """Per cent by which GNAQ at 2 bits differs from FP32, per data set."""
     rows, configs = _recommenders()
     rows = rows[(rows.metric == metric) & rows.config_key.map(lambda key: configs[key]["bits"] in (2, 32))]
-    means = rows.groupby(["method", "dataset"]).value.mean()
-    return 100 * (means["gnaq"] / means["fp32"] - 1).dropna()
+    means = rows.pivot_table(index="dataset", columns="method", values="value").reindex(columns=["gnaq", "fp32"])
+    return _measured(100 * (means.gnaq / means.fp32 - 1).dropna(), "GNAQ beside full precision")
 
 
 def _paper_runs() -> str:
@@ -335,13 +360,16 @@ def untrained_as_released(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
 # Numbers within the README's sentences: `<!-- number: NAME -->...<!-- end -->`.
 NUMBERS: dict[str, Callable[[], str]] = {
     "int2_points_lost": lambda: f"{_points_lost(('cora', 'citeseer')).max():.1f}",
+    "int2_points_lost_pubmed": lambda: f"{_points_lost(('pubmed',)).max():.1f}",
     "int2_cora": lambda: _span(_int2_on_cora()),
     "lists_random": lambda: _span(_lists(trained=False).speedup_vs_fp32_flat),
     "lists_trained": lambda: _span(_lists(trained=True).speedup_vs_fp32_flat),
     "lists_smaller": lambda: _span(_lists(trained=True).times_smaller),
     "lists_found": lambda: f"{100 * _lists(trained=True).recall_at_k.min():.0f}",
+    "lists_found_random": lambda: _span(100 * _lists(trained=False).recall_at_k, 0),
     "searches_256": lambda: _span(_searches(256)),
     "searches_1": lambda: _span(_searches(1)),
+    "searches_found": lambda: _span(100 * _searches(256, "recall"), 0),
     "claimed_int2": lambda: _claimed("A1"),
     "claimed_int4": lambda: _claimed("A2"),
     "qlr_cora": lambda: _qlr("cora", as_released=False),
@@ -371,6 +399,7 @@ def with_tables(text: str) -> str:
 
     Raises:
         InputError: a marker names a table or number that does not exist.
+        NotMeasuredError: results of one are not stored.
     """
     return _renewed(_renewed(text, "table", TABLES, _BLOCK, "<!-- end of table -->"), "number", NUMBERS, _NUMBER)
 
