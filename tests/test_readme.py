@@ -26,6 +26,24 @@ def test_every_table_is_what_the_results_say(monkeypatch):
     assert readme.with_tables(TEXT) == TEXT, "run `gnnq readme` and commit README.md"
 
 
+@pytest.mark.parametrize("name", ["recommendation", "recommendation_large", "accuracy", "size"])
+def test_a_table_without_results_says_so(name):
+    with pytest.raises(readme.NotMeasuredError, match="no results of .* are stored"):
+        readme.with_tables(f"<!-- table: {name} -->\n<!-- end of table -->")
+
+
+@pytest.mark.parametrize("name", ["gnaq_recall", "released_untrained", "int2_points_lost", "int2_cora"])
+def test_a_number_without_results_says_so(name):
+    with pytest.raises(readme.NotMeasuredError, match="no results of .* are stored"):
+        readme.with_tables(f"<!-- number: {name} -->7<!-- end -->")
+
+
+def test_a_missing_benchmark_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(readme, "project_root", lambda: tmp_path)
+    with pytest.raises(readme.NotMeasuredError, match="no results of the benchmark inference are stored"):
+        readme.with_tables("<!-- table: speed -->\n<!-- end of table -->")
+
+
 def test_every_table_named_in_a_command_exists():
     named = re.findall(r"gnnq run (\w+)", TEXT)
     assert named and set(named) <= set(table_names())

@@ -6,7 +6,7 @@ import base64
 import html
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -383,9 +383,20 @@ def _tables() -> list[tuple[str, pd.DataFrame]]:
     for name, make in readme.TABLES.items():
         if name in SECTIONS_OF_THEIR_OWN:
             continue
-        head, _, *lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in _padded(make())]
-        tables.append((TABLE_TITLES.get(name, name.replace("_", " ").capitalize()), pd.DataFrame(lines, columns=head)))
+        table = _table(make)
+        if len(table):
+            tables.append((TABLE_TITLES.get(name, name.replace("_", " ").capitalize()), table))
     return tables
+
+
+def _table(make: Callable[[], str]) -> pd.DataFrame:
+    """A table of the README; empty if its results are not stored."""
+    try:
+        lines = _padded(make())
+    except readme.NotMeasuredError:
+        return pd.DataFrame()
+    head, _, *body = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+    return pd.DataFrame(body, columns=head)
 
 
 def _padded(markdown: str) -> list[str]:

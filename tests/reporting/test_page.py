@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -129,6 +130,15 @@ def test_no_table_stands_twice(monkeypatch):
     monkeypatch.setattr(pages.readme, "TABLES", dict.fromkeys(("targets", "claims", "recommendation_large"),
                                                               lambda: "| a |\n| --- |\n| 1 |"))  # fmt: skip
     assert [title for title, _ in pages._tables()] == [pages.TABLE_TITLES["recommendation_large"]]
+
+
+def test_a_report_without_any_results(tmp_path, monkeypatch):
+    """The whole page of a project whose results folder is empty: no table, no picture, every claim not run."""
+    shutil.copytree(project_root() / "data" / "reported", tmp_path / "data" / "reported")
+    monkeypatch.setenv("GNNQ_ROOT", str(tmp_path))
+    assert pages._tables() == []
+    text = pages.build_report(tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.count('class="badge not-run"') >= len(load_claims())
 
 
 def test_verdicts_are_badges_with_words(text):
