@@ -257,14 +257,14 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def _span(values: pd.Series) -> str:
-    """Smallest to largest, with one digit.
+def _span(values: pd.Series, digits: int = 1) -> str:
+    """Smallest to largest.
 
     Example:
         >>> _span(pd.Series([2.84, 1.5])), _span(pd.Series([2.04, 2.0]))
         ('1.5 to 2.8', '2.0')
     """
-    low, high = f"{values.min():.1f}", f"{values.max():.1f}"
+    low, high = f"{values.min():.{digits}f}", f"{values.max():.{digits}f}"
     return low if low == high else f"{low} to {high}"
 
 
@@ -288,10 +288,12 @@ def _lists(trained: bool) -> pd.DataFrame:
     return rows[rows.case.str.contains("trained") == trained]
 
 
-def _searches(batch: int) -> pd.Series:
-    """How many times as fast packed similarity search is as the fastest in full precision, all sets, metrics, bits."""
+def _searches(batch: int, column: str = "speedup_vs_best_fp32") -> pd.Series:
+    """How many times as fast packed similarity search is as the fastest in full precision, all sets, metrics, bits; or
+    another column of these rows.
+    """
     rows = _bench("similarity")
-    return rows[rows.path.str.startswith("packed") & (rows.batch == batch)].speedup_vs_best_fp32
+    return rows[rows.path.str.startswith("packed") & (rows.batch == batch)][column]
 
 
 def _points_lost(datasets: tuple[str, ...]) -> pd.Series:
@@ -358,13 +360,16 @@ def untrained_as_released(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
 # Numbers within the README's sentences: `<!-- number: NAME -->...<!-- end -->`.
 NUMBERS: dict[str, Callable[[], str]] = {
     "int2_points_lost": lambda: f"{_points_lost(('cora', 'citeseer')).max():.1f}",
+    "int2_points_lost_pubmed": lambda: f"{_points_lost(('pubmed',)).max():.1f}",
     "int2_cora": lambda: _span(_int2_on_cora()),
     "lists_random": lambda: _span(_lists(trained=False).speedup_vs_fp32_flat),
     "lists_trained": lambda: _span(_lists(trained=True).speedup_vs_fp32_flat),
     "lists_smaller": lambda: _span(_lists(trained=True).times_smaller),
     "lists_found": lambda: f"{100 * _lists(trained=True).recall_at_k.min():.0f}",
+    "lists_found_random": lambda: _span(100 * _lists(trained=False).recall_at_k, 0),
     "searches_256": lambda: _span(_searches(256)),
     "searches_1": lambda: _span(_searches(1)),
+    "searches_found": lambda: _span(100 * _searches(256, "recall"), 0),
     "claimed_int2": lambda: _claimed("A1"),
     "claimed_int4": lambda: _claimed("A2"),
     "qlr_cora": lambda: _qlr("cora", as_released=False),
