@@ -220,13 +220,15 @@ def _new_model(config: Config, graph: Graph) -> nn.Module:
 
 
 def load_graph(dataset: str, split: str = "public", split_seed: int = 0, device: str = "cpu") -> Graph:
-    """The graph of a config, kept in memory for the next run of this process.
+    """The graph of a config, kept in memory for the next run of this process unless it comes from a folder.
 
     Example:
         >>> load_graph("digits", "random").dataset.num_classes
         10
     """
-    return _load_graph(dataset, split, split_seed, device)
+    if dataset in DATASETS:
+        return _load_graph(dataset, split, split_seed, device)
+    return _load_graph.__wrapped__(dataset, split, split_seed, device)  # a folder's content can change
 
 
 @lru_cache(maxsize=2)
@@ -272,16 +274,16 @@ def teacher_config(config: Config) -> Config:
     return resolve(make_config(Config, {**values, "method": "fp32", "bits": 32, "epochs": config.teacher_epochs}))
 
 
-_TEACHERS: dict[tuple[str, int], nn.Module] = {}
+_TEACHERS: dict[str, tuple[Graph, nn.Module]] = {}
 
 
 def _teacher(config: Config, graph: Graph) -> nn.Module:
     """The teacher; the last one is kept, since the same seed often serves several methods in a row."""
-    key = (config.model_copy(update={"experiment": "teacher"}).model_dump_json(), id(graph))
-    if key not in _TEACHERS:
+    key = config.model_copy(update={"experiment": "teacher"}).model_dump_json()
+    if key not in _TEACHERS or _TEACHERS[key][0] is not graph:
         _TEACHERS.clear()
-        _TEACHERS[key] = fit(config, graph)[0]
-    return _TEACHERS[key]
+        _TEACHERS[key] = graph, fit(config, graph)[0]
+    return _TEACHERS[key][1]
 
 
 def run_one(config: Config) -> list[Measurement]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import get_args
 
 import pytest
@@ -118,6 +120,21 @@ def test_a_run_gives_the_same_with_and_without_a_kept_teacher(graph):
     assert fit(config(), graph)[1] == first
     nc._TEACHERS.clear()
     assert fit(config(), graph)[1] == first
+
+
+def test_a_teacher_is_kept_for_its_own_graph():
+    """With the graph itself: another one may have the address, and so the id, of a graph that is gone."""
+    teachers = []
+    for seed in range(3):
+        data = csbm_graph(num_nodes=60, num_classes=3, num_features=8, average_degree=4, seed=seed)
+        graph = Graph(data.with_split(random_split(data.labels, 0, 5, 15, 30), "random", 0))
+        teachers.append(nc._teacher(resolve(config(**FP32)), graph))
+        assert nc._teacher(resolve(config(**FP32)), graph) is teachers[-1]
+        alive = weakref.ref(graph)
+        del graph
+        gc.collect()
+        assert alive() is not None
+    assert len({id(teacher) for teacher in teachers}) == 3
 
 
 def test_a_low_bit_run_starts_from_the_teachers_weights_or_its_own(graph):
@@ -246,6 +263,15 @@ def test_a_folder_is_a_data_set(tmp_path):
         load_graph(folder, "public")
     with pytest.raises(InputError, match="'nowhere' is unknown"):
         load_graph("nowhere")
+
+
+def test_a_folder_that_changes_is_read_again(tmp_path):
+    folder = write_example_folder(tmp_path / "mine")
+    before = load_graph(str(folder), "random").dataset.labels
+    lines = (folder / "labels.csv").read_text().splitlines()
+    (folder / "labels.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    after = load_graph(str(folder), "random").dataset.labels
+    assert torch.equal(after, before.flip(0)) and not torch.equal(after, before)
 
 
 def rows_of(**values) -> dict[str, object]:
