@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -259,6 +259,8 @@ def train_recommender(
         raise InputError(f"level_bits=16 is for methods with levels, which {config.method} has not; leave it out")
     if not len(split.test):
         raise InputError(f"{config.dataset} has no test interaction to score with; give at least one")
+    if config.method == "gnaq":
+        _gnaq_options(config)  # what it refuses is refused before a teacher is trained
     trained = _full_precision(config, split, say) if is_teacher(config) else _low_bit(config, split, say)
     if store is not None:
         store.append(config, measurements(trained), time.perf_counter() - began)
@@ -326,12 +328,7 @@ def build_model(
     if config.method == "fp32":
         return LightGCN(graph, config.dim, layers, table=start)
     if config.method == "gnaq":
-        names = ("bits", "node_aware", "placement", "refine_steps", "refine_share", "gradient", "neighbour_share",
-                 "level_rate", "update_every", "anchor", "order_weight", "tanh", "linear_head")  # fmt: skip
-        values = {name: getattr(config, name) for name in names}
-        if config.start == "random":
-            values.update(refine_steps=0, anchor=0.0, order_weight=0.0)
-        return Gnaq(graph, start, GnaqOptions(**values), layers, say)
+        return Gnaq(graph, start, _gnaq_options(config), layers, say)
     if config.method == "gnaq_as_released":
         switches = (config.tanh, config.linear_head, config.update_every, config.seed)
         return GnaqAsReleased(graph, start, config.bits, layers, *switches)
@@ -340,6 +337,13 @@ def build_model(
     if config.method == "bigear":
         return Bigear(graph, start, layers, config.distillation)
     return {"lsq": LsqTable, "n2uq": N2uqTable}[config.method](graph, start, config.bits, layers)
+
+
+def _gnaq_options(config: Config) -> GnaqOptions:
+    values = {part.name: getattr(config, part.name) for part in fields(GnaqOptions)}
+    if config.start == "random":
+        values.update(refine_steps=0, anchor=0.0, order_weight=0.0)
+    return GnaqOptions(**values)
 
 
 def _low_bit(config: Config, split: RatingSplit, say: Callable[[str], object] | None) -> TrainedRecommender:

@@ -197,6 +197,13 @@ def test_nothing_to_score_with_is_said_before_training(tmp_path):
     assert not lines
 
 
+def test_options_that_the_method_refuses_are_said_before_a_teacher_is_trained():
+    lines = []
+    with pytest.raises(InputError, match="update_every=0 given; a whole number from 1 is accepted"):
+        train_recommender(config(method="gnaq", update_every=0), say=lines.append)
+    assert not lines
+
+
 def test_recipes_fill_what_is_open():
     low, full = resolve(config(epochs=None)), resolve(config(method="fp32", bits=32, start="random", epochs=None))
     assert low.epochs and low.lr and low.tanh is False and full.epochs > low.epochs
