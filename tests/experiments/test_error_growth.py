@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
+import pytest
+import torch
+
+from gnnq_lib.experiments import error_growth
 from gnnq_lib.experiments.config import make_config
 from gnnq_lib.experiments.error_growth import Config, run_one
 from gnnq_lib.experiments.tables import load_table
+from gnnq_lib.propagation import Trajectory, full_precision_quantizers
+from gnnq_lib.propagation.error_bound import rounding_errors
 
 CUDA = pytest.param("cuda", marks=pytest.mark.gpu)
 BASE = {"experiment": "test", "dataset": "csbm", "split": "random", "num_layers": 16, "epochs": 5}
@@ -40,8 +46,22 @@ def test_same_seed_same_numbers():
     assert measured(seed=1) == measured(seed=1)
 
 
-def test_correlation_is_one():
-    assert -1 <= measured()["degree_correlation"] <= 1
+@pytest.mark.parametrize("power", [1, -1])
+def test_correlation_of_degree_and_error_is_that_of_the_first_layer(monkeypatch, power):
+    """An error after one layer that rises, or falls, with the degree; what all classes share does not count."""
+
+    def by_degree(scheme, scores, operator, quantizers, route):
+        exact = Trajectory()
+        scheme(scores, operator, full_precision_quantizers(1), trajectory=exact)
+        errors = rounding_errors(scheme, scores, operator, quantizers, route)
+        shared = torch.rand(len(scores), 1, generator=torch.Generator().manual_seed(0))
+        apart = torch.zeros_like(scores)
+        apart[:, 0] = operator.degree.float() ** power
+        first = exact.embeddings[1] + 1e-3 * apart + shared
+        return replace(errors, embeddings=(errors.embeddings[0], first, *errors.embeddings[2:]))
+
+    monkeypatch.setattr(error_growth, "rounding_errors", by_degree)
+    assert measured(num_layers=2)["degree_correlation"] == pytest.approx(power, abs=0.01)  # degrees have ties
 
 
 def test_full_precision_has_no_error_to_measure(refuses):

@@ -91,11 +91,26 @@ def test_teacher_ranking(graph, start):
     assert ranked.shape == (2, 60, 5) and torch.equal(ranked[0].long(), scores.topk(5, dim=1).indices)
 
 
-def test_distillation_pulls_towards_the_teacher(graph, start):
-    model = Bigear(graph, start, num_layers=1, distillation=1.0, top=5)
-    batch = [torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([4, 5])]
-    plain = Bigear(graph, start, num_layers=1, distillation=0.0)
-    assert model.loss(*batch, 0.0).item() > plain.loss(*batch, 0.0).item()
+def test_distillation_raises_the_scores_of_the_teachers_items(graph, start):
+    users = torch.arange(60)
+    wanted = teacher_ranking(graph, start, 1, top=5).long() + 60
+
+    def scores(model):
+        with torch.no_grad():
+            layers = model.layers()
+        return sum(torch.einsum("ud,ukd->uk", x[:60], x[items]) for x, items in zip(layers, wanted)).mean().item()
+
+    found = {}
+    for distillation in (0.0, 1.0):
+        model = Bigear(graph, start, num_layers=1, distillation=distillation, top=5)
+        before = scores(model)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        for _ in range(5):
+            optimizer.zero_grad()
+            model.loss(users, users % 50, (users + 1) % 50, 0.0).backward()
+            optimizer.step()
+        found[distillation] = scores(model)
+    assert found[1.0] > 1.2 * before and found[1.0] > 1.2 * found[0.0]
 
 
 @pytest.mark.parametrize(
