@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import fields
 
+import pandas as pd
 import pytest
 import torch
 
-from gnnq_lib.benchmarks.serving import FP32, ServingBench, run
+from gnnq_lib.benchmarks.serving import FP32, Row, ServingBench, run
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.recommendation import train_recommender
 from gnnq_lib.naming import PACKED
+from gnnq_lib.paths import project_root
 from gnnq_lib.recommendation.pipeline import recommender_config, save_trained
 from tests.test_cli import gnnq
 
@@ -30,6 +33,24 @@ def test_rows_and_their_numbers(rows):
     assert timed[1]["recall_at_k"] > 0.999
     assert timed[2]["times_smaller"] > 6 and 0.3 < timed[2]["recall_at_k"] < 1
     assert "random" in timed[0]["case"]
+
+
+def test_speedups_are_against_the_fastest_fp32_row(rows):
+    timed = [row for row in rows if row["users_per_s"] is not None]
+    fastest = max(row["users_per_s"] for row in timed if row["path"] == FP32)
+    for row in timed:
+        assert row["speedup_vs_best_fp32"] == pytest.approx(row["users_per_s"] / fastest, abs=0.006)
+        assert row["speedup_vs_fp32_flat"] == pytest.approx(row["users_per_s"] / timed[0]["users_per_s"], abs=0.006)
+    assert max(row["speedup_vs_best_fp32"] for row in timed if row["path"] == FP32) == 1
+
+
+def test_the_stored_table_has_these_columns():
+    stored = pd.read_csv(project_root() / "data" / "results" / "bench_serving.csv")
+    timed = stored[stored.users_per_s.notna()]
+    fastest = timed.users_per_s.where(timed.path == FP32).groupby(timed.case).transform("max")
+    assert (timed.speedup_vs_best_fp32 - timed.users_per_s / fastest).abs().max() < 0.006
+    names = [part.name for part in fields(Row)]
+    assert list(stored.columns[: len(names)]) == names
 
 
 def test_bytes_of_packed_tables(rows):
