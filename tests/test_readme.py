@@ -75,6 +75,7 @@ def test_what_the_text_says_of_searches():
     on_large = methods - {("gnaq_as_released", 2)}
     wanted = dict.fromkeys(((dataset, *method) for dataset in readme.SMALL_SETS for method in methods), 5)
     wanted |= dict.fromkeys(((dataset, *m) for dataset in ("yelp2018", "amazon-book-kgat") for m in on_large), 4)
+    del wanted["yelp2018", "bigear", 1]
     assert trials == wanted | dict.fromkeys((("gowalla", *method) for method in on_gowalla), 8)
     for sampling in ("interactions", "users"):  # of each of two teachers; not stored: by interaction
         mine = [c for c in configs if c["dataset"] == "gowalla" and c.get("sampling", "interactions") == sampling]
