@@ -67,13 +67,16 @@ SEARCHED: dict[tuple[str, str, int], dict] = {
     ("lsq", "lastfm", 2): {"lr": 1e-3},
     ("lsq", "ml-1m", 2): {"lr": 5e-3},
     ("lsq", "gowalla", 2): {"lr": 2.5e-3},
+    ("lsq", "ml-100k", 2): {"lr": 5e-3},
     ("lsq", "amazon-book-kgat", 2): {"lr": 5e-3},
     ("n2uq", "lastfm", 2): {"lr": 2.5e-3},
     ("n2uq", "ml-1m", 2): {"lr": 2.5e-3},
     ("n2uq", "gowalla", 2): {"lr": 2.5e-3},
+    ("n2uq", "ml-100k", 2): {"lr": 2.5e-3},
     ("n2uq", "amazon-book-kgat", 2): {"lr": 2.5e-3},
     ("bigear", "lastfm", 1): {"distillation": 0.1},
     ("bigear", "ml-1m", 1): {"distillation": 0.1},
+    ("bigear", "ml-100k", 1): {"distillation": 0.1},
 }
 LOW_BIT_RECIPES: dict[str, dict] = {
     "lastfm": {"epochs": 300, "eval_every": 20},
