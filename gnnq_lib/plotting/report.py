@@ -262,7 +262,7 @@ BROKEN_AT = 70.0  # per cent, where the axis of `depth_of_all_models` changes it
 
 
 def _at_the_deepest(parts: dict[str, pd.DataFrame]) -> str:
-    """What SMP keeps at the deepest in each precision, or the best model where SMP is not stored, and the worst in
+    """What SMP has at the deepest in each precision (the best model, where SMP is not stored), and the worst model in
     full precision.
     """
     deepest = max(rows.num_layers.max() for rows in parts.values())
@@ -270,14 +270,14 @@ def _at_the_deepest(parts: dict[str, pd.DataFrame]) -> str:
         name: rows[rows.num_layers == deepest].groupby("model").value.agg(["mean", "size"]).sort_values("mean")
         for name, rows in parts.items()
     }
-    kept = " and ".join(
-        f"{look(model).label} has {table['mean'][model]:.1f} % in {name}"
-        for name, table in tables.items()
-        for model in ["smp" if "smp" in table.index else table.index[-1]]
-    )
+    best = tables["FP32"].index[-1]
+    model = "smp" if all("smp" in table.index for table in tables.values()) else best
+    kept = {name: table["mean"][model] for name, table in tables.items() if model in table.index}
+    means = " and ".join(f"{mean:.1f} % in {name}" for name, mean in kept.items())
     worst = tables["FP32"].iloc[0]
     counts = runs_text(pd.concat([table["size"] for table in tables.values()]))
-    return f"At {deepest:.0f} layers {kept}, {look(worst.name).label} {worst['mean']:.1f} % in FP32 (Cora, {counts})"
+    lowest = f"{look(worst.name).label} has {worst['mean']:.1f} % in FP32"
+    return f"At {deepest:.0f} layers {look(model).label} has {means}; {lowest} (Cora, {counts})"
 
 
 LOSS_TICKS = (0, 2, 10, 50)
@@ -310,12 +310,12 @@ def points_lost_by_form(results: pd.DataFrame) -> Figure | None:
         axes.set_title(f"{dataset_title(dataset)},\n{split}", loc="left", fontsize=SMALL_LETTERS)
         axes.set_xscale("symlog", linthresh=LOSS_TICKS[1])
         axes.set_xticks(LOSS_TICKS, [str(tick) for tick in LOSS_TICKS], fontsize=SMALL_LETTERS - 1)
+        axes.tick_params(labelbottom=True)
         axes.xaxis.set_minor_locator(NullLocator())
     panels[0][0].invert_yaxis()
     for axes in panels[:, 0]:
         axes.set_yticks(range(len(forms)), forms, fontsize=SMALL_LETTERS)
     for number, axes in enumerate(panels.flat):
-        axes.tick_params(labelbottom=True)
         axes.set_visible(number < len(places))
     panels[(len(places) - 1) // columns][0].set_xlabel("points of test accuracy lost against FP32", loc="left")
     drawing.legend(*panels[0][0].get_legend_handles_labels(), ncols=len(SCHEMES), loc="outside lower center",

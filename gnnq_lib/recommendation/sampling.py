@@ -52,10 +52,8 @@ class TripletSampler:
         device: torch.device | str = "cpu",
         sampling: Sampling = "interactions",
     ) -> None:
-        self.batch_size, self.sampling = (
-            check_whole("batch_size", batch_size, 1),
-            check_choice("sampling", sampling, Sampling),
-        )
+        self.batch_size = check_whole("batch_size", batch_size, 1)
+        self.sampling = check_choice("sampling", sampling, Sampling)
         self.seed, self.device = seed, torch.device(device)
         counts = torch.as_tensor(pairs.counts)
         users, items = torch.as_tensor(pairs.users), torch.as_tensor(pairs.items)

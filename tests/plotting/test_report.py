@@ -62,7 +62,7 @@ def test_depth_figure_tells_smp_from_the_worst_with_the_runs(stored):
     stored(rows)
     drawing = report.depth_of_all_models(pd.DataFrame())
     assert " ".join(drawing.get_suptitle().split()) == (
-        "At 64 layers SMP has 84.5 % in FP32, GCN 30.0 % in FP32 (Cora, n = 1 to 2)"
+        "At 64 layers SMP has 84.5 % in FP32; GCN has 30.0 % in FP32 (Cora, n = 1 to 2)"
     )
     above, below = drawing.axes
     assert above.get_ylim()[0] == below.get_ylim()[1] and below.get_ylim()[0] < 30 < below.get_ylim()[1]
@@ -86,7 +86,7 @@ def test_depth_figure_has_a_panel_for_int2_with_depths_of_its_own(stored):
     full, low = report.depth_of_all_models(pd.DataFrame()).axes[:2]
     assert (full.get_title("left"), low.get_title("left")) == ("FP32", "INT2")
     assert full.figure.get_suptitle().replace("\n", " ") == (
-        "At 64 layers SMP has 82.0 % in FP32 and SMP has 82.0 % in INT2, GCN 81.5 % in FP32 (Cora, n = 1)"
+        "At 64 layers SMP has 82.0 % in FP32 and 82.0 % in INT2; GCN has 81.5 % in FP32 (Cora, n = 1)"
     )
     drawn = {box.get_label(): [list(axis) for axis in box[0].get_data()] for box in low.containers}
     assert drawn == {"GCN": [[32], [81.0]], "SMP": [[64], [82.0]]}
