@@ -14,7 +14,7 @@ from gnnq_lib.naming import nearest
 
 Config = TypeVar("Config", bound="ExperimentConfig")
 
-ADDED_SETTINGS: dict[str, Any] = {"shared_ranges": False, "sampling": "interactions"}
+ADDED_SETTINGS: dict[str, Any] = {"shared_ranges": False, "sampling": "interactions", "rotation": False}
 """Settings younger than stored results -> what runs without them did; at that value they are left out of the key."""
 NOT_IN_KEY = ("device",)
 """Settings that say where a run is done, not what is done: the same run on another device is the same run."""

@@ -29,6 +29,7 @@ from gnnq_lib.recommendation.gnaq import Gnaq, GnaqAsReleased, GnaqOptions, LowB
 from gnnq_lib.recommendation.levels import PLACEMENTS
 from gnnq_lib.recommendation.lightgcn import LightGCN, Recommender, initial_table
 from gnnq_lib.recommendation.packed import StoredTable, fingerprint
+from gnnq_lib.recommendation.rotation import fitted_rotation
 from gnnq_lib.recommendation.sampling import Sampling
 from gnnq_lib.recommendation.training import TrainHistory, TrainOptions, evaluate, train
 
@@ -36,6 +37,7 @@ METHODS = (
     "fp32", "gnaq", "gnaq_as_released", "post_training_tensor", "post_training_node", "lsq", "n2uq", "bigear"
 )  # fmt: skip
 UNTRAINED = ("post_training_tensor", "post_training_node")
+ONE_GRID = ("post_training_tensor", "lsq", "n2uq")  # the same levels for all nodes
 KS = (10, 20)
 
 # Full precision: larger batches and rates than the LightGCN paper's 2048 and 1e-3. By validation NDCG@20 where searched
@@ -56,7 +58,7 @@ FP32_RECIPES: dict[str, dict] = {
 # sampling are the teacher's. "fp32" with start="teacher" has it too.
 LOW_BIT_RECIPE = {"epochs": 40, "lr": 1e-2, "schedule": "cosine", "eval_every": 5, "patience": 0}
 METHOD_RECIPES: dict[str, dict] = {"gnaq": {"lr": 5e-3}}
-SWITCHES = {"anchor": GnaqOptions.anchor, "distillation": 1.0}  # as designed and as published
+SWITCHES = {"anchor": GnaqOptions.anchor, "distillation": 1.0, "rotation": False}  # as designed and as published
 # (method, data set, bits), where another of the method's trials did better on validation NDCG@20 than the above:
 # `gnnq run rec_search_low_bit`, `rec_search_gnaq`. What is chosen for 2 bits is taken for 3 and 4, too.
 SEARCHED: dict[tuple[str, str, int], dict] = {
@@ -114,6 +116,7 @@ class Config(ExperimentConfig):
         level_bits: 32, or 16: levels, as they are stored, rounded to 16 bits after training; GNAQ, LSQ, N2UQ and
             post-training.
         distillation: bigear's; None takes the recipe's value.
+        rotation: turn the start by `fitted_rotation` before it is made low-bit; not for fp32. None: the recipe's value.
 
     Example:
         >>> make_config(Config, {"experiment": "demo", "bits": 2}).method
@@ -154,6 +157,7 @@ class Config(ExperimentConfig):
     linear_head: bool | None = None
     level_bits: Literal[16, 32] = 32
     distillation: float | None = Field(default=None, ge=0)
+    rotation: bool | None = None
 
     @field_validator("bits")
     @classmethod
@@ -264,6 +268,8 @@ def train_recommender(
     split = load_split(config.dataset, config.protocol, config.split_seed, config.share)
     if config.refit and not is_teacher(config):
         raise InputError("refit is for method='fp32' with start='random'; leave it out or change these")
+    if config.rotation and config.method == "fp32":
+        raise InputError("rotation is for low-bit methods: it changes no score of fp32; leave it out")
     if config.level_bits == 16 and config.method in ("fp32", "bigear"):
         raise InputError(f"level_bits=16 is for methods with levels, which {config.method} has not; leave it out")
     if not len(split.test):
@@ -336,6 +342,8 @@ def build_model(
     layers = config.num_layers
     if config.method == "fp32":
         return LightGCN(graph, config.dim, layers, table=start)
+    if config.rotation:
+        start = start @ fitted_rotation(start, config.bits, per_node=config.method not in ONE_GRID)
     if config.method == "gnaq":
         return Gnaq(graph, start, _gnaq_options(config), layers, say)
     if config.method == "gnaq_as_released":

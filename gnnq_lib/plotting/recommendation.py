@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from scipy import stats
 
-from gnnq_lib.experiments.config import NOT_IN_KEY, make_config
+from gnnq_lib.experiments.config import ADDED_SETTINGS, NOT_IN_KEY, make_config
 from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.naming import dataset_title, listed
 from gnnq_lib.paths import project_root, results_dir
@@ -332,6 +332,7 @@ _PARTS = {
     "order_weight": {0.0: "without the teacher's order", 5.0: "with the teacher's order"},
     "anchor": {1.0: "anchored at the teacher"},
     "level_bits": {16: "levels in 16 bits"},
+    "rotation": {True: "start rotated"},
 }
 _AS_RELEASED = {"tanh": True, "linear_head": True, "update_every": 1}  # the release's own settings
 _NOT_PARTS = ("dataset", "seed", "method", "split_seed", *NOT_IN_KEY)
@@ -441,7 +442,8 @@ def _stored(table: str) -> tuple[pd.DataFrame, dict[str, dict]]:
     if not stores:
         return pd.DataFrame(), {}
     rows = pd.concat([store.frame() for store in stores]).drop_duplicates(["config_key", "metric"], keep="last")
-    return rows, {key: config for store in stores for key, config in store.configs().items()}
+    # A setting that came after a run was stored is not among that run's.
+    return rows, {key: {**ADDED_SETTINGS, **config} for store in stores for key, config in store.configs().items()}
 
 
 def _line(name: str, index: int) -> dict:

@@ -28,7 +28,8 @@ WIDTH = 64
 BIGEAR_WIDTH = 256  # that of BiGeaR's own claim
 # Settings of GNAQ that an ablation changes; a main run has the defaults of all of them.
 ABLATED = ("node_aware", "placement", "refine_steps", "refine_share", "gradient", "neighbour_share", "level_rate",
-           "anchor", "order_weight", "update_every", "tanh", "linear_head", "level_bits", "num_layers")  # fmt: skip
+           "anchor", "order_weight", "update_every", "tanh", "linear_head", "level_bits", "num_layers",
+           "rotation")  # fmt: skip
 MAIN = "rec_methods|rec_*_methods"
 RUNS = "gnnq run rec_methods && gnnq run rec_gowalla_methods && gnnq run rec_large_methods"
 

@@ -12,6 +12,7 @@ from gnnq_lib.experiments.config import config_key, make_config
 from gnnq_lib.experiments.recommendation import (
     METHODS,
     Config,
+    build_model,
     kept_file,
     load_split,
     measurements,
@@ -23,6 +24,7 @@ from gnnq_lib.experiments.recommendation import (
 )
 from gnnq_lib.files import sha256_bytes
 from gnnq_lib.paths import cache_dir, project_root
+from gnnq_lib.recommendation.rotation import fitted_rotation
 
 TINY = {"experiment": "test", "dataset": "power-law", "dim": 8, "teacher_epochs": 3, "epochs": 2, "eval_every": 1,
         "refine_steps": 5}  # fmt: skip
@@ -120,6 +122,28 @@ def test_refit_trains_on_everything():
     assert not any(row.metric.startswith("val_") for row in rows)
     with pytest.raises(InputError, match="refit is for method='fp32'"):
         train_recommender(config(refit=True))
+
+
+@pytest.mark.parametrize("method", ["gnaq", "post_training_node", "lsq"])
+def test_a_rotated_start_is_that_of_the_method(method):
+    values = {"method": method, "rotation": True, "epochs": 0}
+    trained = train_recommender(config(**values))
+    teacher = train_recommender(teacher_config(resolve(config(**values)))).model
+    start = teacher.table().detach()
+    turned = start @ fitted_rotation(start, 2, per_node=method != "lsq")
+    wanted = build_model(resolve(config(**{**values, "rotation": False})), teacher.graph, turned)
+    assert torch.equal(trained.model.low_bit_table().codes, wanted.low_bit_table().codes)
+    assert not torch.equal(
+        trained.model.table(), train_recommender(config(**{**values, "rotation": False})).model.table()
+    )
+
+
+def test_a_rotation_is_for_low_bits():
+    assert config_key(resolve(config())) == config_key(
+        resolve(config(rotation=False))
+    )  # stored before the setting came
+    with pytest.raises(InputError, match="rotation is for low-bit methods"):
+        train_recommender(config(method="fp32", bits=32, rotation=True))
 
 
 def test_store_gets_the_rows(tmp_path):

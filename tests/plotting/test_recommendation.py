@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -249,3 +250,19 @@ def test_small_figures_hold_what_was_given():
     points = pd.DataFrame({"method": ["fp32", "lsq"], "bits": [32, 2], "bytes": [10.0, 1.0], "mean": [0.2, 0.1]})
     assert len(quality_by_bytes(points, "x").legends[0].get_texts()) == 2
     plt.close("all")
+
+
+def test_a_part_younger_than_the_plain_form_is_told_from_it(monkeypatch, tmp_path):
+    """Runs stored before a setting came do not name it; a run that has it is not taken for one of them."""
+    monkeypatch.setenv("GNNQ_ROOT", str(tmp_path))
+    store = ResultsStore("rec_ablations")
+    for rotation, value in ((False, 0.20), (True, 0.21)):
+        config = make_config(Config, {"experiment": "rec_ablations", "method": "gnaq", "rotation": rotation})
+        store.append(config, [Measurement("ndcg@10", value, ""), Measurement("best_epoch", 5, "epoch")], 1.0)
+    file = store.path.with_suffix(".json")
+    settings = json.loads(file.read_text())
+    (old,) = (values for values in settings.values() if values["rotation"] is False)
+    del old["rotation"]
+    file.write_text(json.dumps(settings))
+    table = stored_ablations()
+    assert table.part.tolist() == ["start rotated"] and table["mean"].tolist() == pytest.approx([5.0])
