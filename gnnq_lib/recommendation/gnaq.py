@@ -15,8 +15,8 @@ Two more of ours, which the abstract does not name, are off unless asked for: `a
 the teacher's, `order_weight` distils the teacher's order of pairs of items (`order_distance`). The release's tanh is a
 switch too.
 
-Which of these help is measured, not assumed (`gnnq run rec_ablations`); anchor, tanh and rate are chosen per data set
-on validation (`gnnq run rec_search_low_bit`; `SEARCHED` in `gnnq_lib.experiments.recommendation`).
+Which of these help is measured, not assumed (`gnnq run rec_ablations`); anchor, tanh, rate and whether the start is
+rotated first (`gnnq_lib.recommendation.rotation`) are chosen per data set on validation (`gnnq run rec_search_low_bit`; `SEARCHED` in `gnnq_lib.experiments.recommendation`).
 """
 
 from __future__ import annotations
