@@ -77,7 +77,7 @@ SEARCHED: dict[tuple[str, str, int], dict] = {
     ("lsq", "amazon-book-kgat", 2): {"lr": 5e-3},
     ("n2uq", "lastfm", 2): {"lr": 2.5e-3, "rotation": True},
     ("n2uq", "ml-1m", 2): {"lr": 2.5e-3, "rotation": True},
-    ("n2uq", "gowalla", 2): {"lr": 2.5e-3},
+    ("n2uq", "gowalla", 2): {"lr": 2.5e-3, "rotation": True},
     ("n2uq", "ml-100k", 2): {"lr": 2.5e-3, "rotation": True},
     ("n2uq", "yelp2018", 2): {"lr": 5e-3},
     ("n2uq", "amazon-book-kgat", 2): {"lr": 2.5e-3},
