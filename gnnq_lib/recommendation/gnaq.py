@@ -16,7 +16,8 @@ the teacher's, `order_weight` distils the teacher's order of pairs of items (`or
 switch too.
 
 Which of these help is measured, not assumed (`gnnq run rec_ablations`); anchor, tanh, rate and whether the start is
-rotated first (`gnnq_lib.recommendation.rotation`) are chosen per data set on validation (`gnnq run rec_search_low_bit`; `SEARCHED` in `gnnq_lib.experiments.recommendation`).
+rotated first (`gnnq_lib.recommendation.rotation`) are chosen per data set on validation (`gnnq run
+rec_search_low_bit`, `rec_search_rotation`; `SEARCHED` in `gnnq_lib.experiments.recommendation`).
 """
 
 from __future__ import annotations
