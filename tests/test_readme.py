@@ -63,12 +63,12 @@ def test_every_linked_file_exists():
 
 
 def test_what_the_text_says_of_gnaq_beside_full_precision():
-    """At every width of MovieLens-1M the NDCG@10 of GNAQ is above FP32's; at D = 64 its Recall@10 is below."""
+    """At every width of MovieLens-1M the NDCG@10 of GNAQ is above FP32's; at D = 64 its Recall@10 is level."""
     recall = _store("rec_methods").frame()
     recall = (
         recall[(recall.dataset == "ml-1m") & (recall.metric == "recall@10")].groupby(["method", "bits"]).value.mean()
     )
-    assert recall["gnaq", 2] < recall["fp32", 32]
+    assert recall["gnaq", 2] == pytest.approx(recall["fp32", 32], rel=0.002)
     widths = stored_widths("ml-1m").pivot_table(index="dim", columns="bits", values="ndcg")
     assert widths.index.tolist() == [64, 128, 256] and (widths[2] > widths[32]).all()
 
