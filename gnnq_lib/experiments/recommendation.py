@@ -76,7 +76,7 @@ SEARCHED: dict[tuple[str, str, int], dict] = {
     ("lsq", "ml-1m", 2): {"lr": 5e-3, "rotation": True},
     ("lsq", "gowalla", 2): {"lr": 2.5e-3},
     ("lsq", "ml-100k", 2): {"lr": 5e-3},
-    ("lsq", "yelp2018", 2): {"lr": 5e-3},
+    ("lsq", "yelp2018", 2): {"lr": 5e-3, "rotation": True},
     ("lsq", "amazon-book-kgat", 2): {"lr": 5e-3},
     ("n2uq", "lastfm", 2): {"lr": 2.5e-3, "rotation": True},
     ("n2uq", "ml-1m", 2): {"lr": 2.5e-3, "rotation": True},
@@ -87,6 +87,7 @@ SEARCHED: dict[tuple[str, str, int], dict] = {
     ("bigear", "lastfm", 1): {"distillation": 0.1},
     ("bigear", "ml-1m", 1): {"distillation": 0.1, "rotation": True},
     ("bigear", "ml-100k", 1): {"distillation": 0.1, "rotation": True},
+    ("bigear", "amazon-book-kgat", 1): {"rotation": True},
 }
 LOW_BIT_RECIPES: dict[str, dict] = {
     "lastfm": {"epochs": 300, "eval_every": 20},
