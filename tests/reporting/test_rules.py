@@ -588,7 +588,10 @@ def bigear(value, dim):
 
 @pytest.mark.parametrize(("value", "expected"), [(0.175, HOLDS), (0.165, IN_PART), (0.1, NOT)])
 def test_recovers(value, expected):
-    assert status("Q1", bigear(value, 256)) is expected
+    rows = bigear(value, 256)
+    assert status("Q1", rows) is expected
+    one_set = [row for row in rows if row["dataset"] == "a"]
+    assert status("Q1", one_set) is (CANNOT_TELL if expected is NOT else IN_PART)
 
 
 def test_another_width_is_told_but_not_judged():
