@@ -52,7 +52,7 @@ th,td{padding:.35rem .6rem;text-align:left;vertical-align:top;border-bottom:1px 
 thead th{background:var(--band);vertical-align:bottom}tbody tr:last-child td{border-bottom:0}
 th button{font:inherit;font-weight:600;text-align:left;color:inherit;background:none;border:0;padding:0;cursor:pointer}
 th[aria-sort=ascending] button::after{content:" \\25B2"}th[aria-sort=descending] button::after{content:" \\25BC"}
-td.wide{min-width:12rem}td.command{min-width:10rem;overflow-wrap:anywhere}td.brief{min-width:8rem}
+td.wide{min-width:11rem}td.command{min-width:9rem;overflow-wrap:anywhere}td.brief{min-width:7rem}
 td.short{white-space:nowrap}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--back)}thead th:first-child{background:var(--band)}
 td code{display:block;margin-bottom:.25rem}td details{margin:0}td details[open] summary{display:none}
