@@ -27,6 +27,8 @@ HEADERS = [
     "lanes.h",
     "finish.h",
     "neighbour_sum.h",
+    "score_difference.h",
+    "large_pages.h",
     "spmm_short.h",
     "propagate.h",
     "propagate_slices.h",

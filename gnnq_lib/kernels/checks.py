@@ -222,3 +222,12 @@ def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int
         raise InputError(f"{name} on {tensor.device} given, the rest is on {device}; put all on one device")
     if not tensor.is_contiguous():
         raise InputError(f"{name} is not contiguous in memory; pass {name}.contiguous()")
+
+
+def check_range(name: str, index: Tensor, size: int) -> None:
+    """Raise InputError unless all of these integers are in 0 to size - 1."""
+    if not index.numel():
+        return
+    low, high = (int(bound) for bound in index.aminmax())
+    if low < 0 or high >= size:
+        raise InputError(f"{name} {low} to {high} given; 0 to {size - 1} are accepted")

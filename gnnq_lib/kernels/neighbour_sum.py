@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.kernels import native
-from gnnq_lib.kernels.checks import check_tensor
+from gnnq_lib.kernels.checks import check_range, check_tensor
 from gnnq_lib.kernels.csr import CSRGraph
 
 
@@ -40,20 +40,30 @@ class SparseRows:
     place: Tensor
 
     def __post_init__(self) -> None:
-        _check_range("places", self.place, len(self.values))
+        check_range("places", self.place, len(self.values))
 
     @classmethod
     def at(cls, nodes: Tensor, rows: Tensor, num_rows: int) -> SparseRows:
         """From distinct nodes, int64 (n,), and their rows, float32 (n, D)."""
-        return cls(_with_zeros(rows), places(nodes, num_rows))
-
-    def with_values(self, rows: Tensor) -> SparseRows:
-        """Other rows, float32 (n, D), at the same nodes."""
-        return SparseRows(_with_zeros(rows), self.place)
+        values = values_for(rows)
+        values[:-1] = rows
+        return cls(values, places(nodes, num_rows))
 
     def dense(self) -> Tensor:
         """The whole table, float32 (num_rows, D)."""
         return F.embedding(self.place, self.values)
+
+
+def values_for(rows: Tensor) -> Tensor:
+    """Memory for `SparseRows.values`, float32 (n + 1, D), to write rows like these, (n, D), into: the last one is 0.
+
+    Example:
+        >>> values_for(torch.ones(2, 3)).shape
+        torch.Size([3, 3])
+    """
+    values = rows.new_empty(len(rows) + 1, rows.shape[1])
+    values[-1] = 0
+    return values
 
 
 def places(nodes: Tensor, num_rows: int) -> Tensor:
@@ -67,17 +77,10 @@ def places(nodes: Tensor, num_rows: int) -> Tensor:
         [1, 2, 0]
     """
     count = nodes.numel()
-    _check_range("nodes", nodes, num_rows)
+    check_range("nodes", nodes, num_rows)
     place = torch.full((num_rows,), count, dtype=torch.int32, device=nodes.device)
     place[nodes] = torch.arange(count, dtype=torch.int32, device=nodes.device)
     return place
-
-
-def _with_zeros(rows: Tensor) -> Tensor:
-    values = rows.new_empty(len(rows) + 1, rows.shape[1])
-    values[:-1] = rows
-    values[-1] = 0
-    return values
 
 
 def neighbour_sum(
@@ -216,7 +219,7 @@ def _check(
             check_tensor(name, scale, torch.float32, (size,), graph.device)
     if rows is not None:
         check_tensor("rows", rows, torch.int64, (rows.numel() if isinstance(rows, Tensor) else 0,), graph.device)
-        _check_range("rows", rows, graph.num_rows)
+        check_range("rows", rows, graph.num_rows)
     return width
 
 
@@ -238,11 +241,3 @@ def _check_out(out: Tensor, shape: tuple[int, int], graph: CSRGraph, sources: tu
         table = source.values if isinstance(source, SparseRows) else source
         if table is not None and table.data_ptr() == out.data_ptr() and out.numel():
             raise InputError("out is the memory of x or added, which are still read; give another tensor")
-
-
-def _check_range(name: str, index: Tensor, size: int) -> None:
-    if not index.numel():
-        return
-    low, high = (int(bound) for bound in index.aminmax())
-    if low < 0 or high >= size:
-        raise InputError(f"{name} {low} to {high} given; 0 to {size - 1} are accepted")

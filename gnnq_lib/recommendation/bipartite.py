@@ -14,7 +14,8 @@ from torch import Tensor
 from gnnq_lib.datasets.interactions import UserItems
 from gnnq_lib.errors import InputError
 from gnnq_lib.kernels.csr import CSRGraph
-from gnnq_lib.kernels.neighbour_sum import SparseRows, neighbour_sum
+from gnnq_lib.kernels.native import large_empty
+from gnnq_lib.kernels.neighbour_sum import SparseRows, neighbour_sum, places, values_for
 
 _SPARE = 3  # tables kept for the next call
 
@@ -215,24 +216,31 @@ class FusedProducts:
         own = F.embedding(nodes, x)
         if num_layers == 0:
             return own.clone(), own
-        layer, before, inner = x, self.scale, torch.zeros_like(own)
+        layer, scales, inner = x, {"source_scale": self.scale, "row_scale": self._inverse_degree}, None
         with self._buffers(2, x.shape[1]) as turns:
             for step in range(num_layers - 1):
-                scales = {"source_scale": before, "row_scale": self._inverse_degree}
+                if step:  # of the layer before the last one, the last product adds the nodes' rows
+                    kept = F.embedding(nodes, layer)
+                    inner = kept if inner is None else inner.add_(kept)
                 layer = neighbour_sum(self.adjacency, layer, **scales, out=turns[step % 2])
-                before = None  # layers are kept as D^-1/2 A_hat^k X, which the next product takes as it is
-                inner += F.embedding(nodes, layer)
-            outer = neighbour_sum(self.adjacency, layer, source_scale=before, row_scale=self.scale, rows=nodes)
-        total = outer.add_(own).addcmul_(inner, self.degree[nodes].sqrt()[:, None])
-        return total.div_(num_layers + 1), own
+                scales["source_scale"] = None  # layers are kept as D^-1/2 A_hat^k X, which the next product takes
+            added = None if num_layers == 1 else layer
+            total = neighbour_sum(self.adjacency, layer, **scales, rows=nodes, added=added)
+        if inner is not None:
+            total.add_(inner)
+        return total.mul_(self.degree[nodes].sqrt()[:, None]).add_(own).div_(num_layers + 1), own
 
     def rows_backward(self, grad: Tensor, grad_own: Tensor, num_layers: int, nodes: Tensor) -> Tensor:
         """See `Products`; Horner's rule, where what it starts from and adds in every step is zero but at the nodes."""
         share = 1 / (num_layers + 1)
-        own = SparseRows.at(nodes, torch.add(grad_own, grad, alpha=share), self.adjacency.num_rows)
+        own, scaled = values_for(grad), values_for(grad)
+        torch.add(grad_own, grad, alpha=share, out=own[:-1])
+        torch.mul(grad, self.scale[nodes, None], out=scaled[:-1])
+        place = places(nodes, self.adjacency.num_rows)
+        own, scaled = SparseRows(own, place), SparseRows(scaled, place)
         if num_layers == 0:
             return own.dense()
-        total = scaled = own.with_values(grad * self.scale[nodes, None])
+        total = scaled
         with self._buffers(2, grad.shape[1]) as turns:
             for step in range(num_layers - 1):
                 scales = {"row_scale": self._inverse_degree}
@@ -249,7 +257,7 @@ class FusedProducts:
             except IndexError:
                 buffer = None
             if buffer is None or buffer.shape[1] != width:
-                buffer = self.scale.new_empty(len(self.scale), width)
+                buffer = large_empty(len(self.scale), width, self.scale.device)
             taken.append(buffer)
         yield taken
         self._spare.extend(taken[: max(0, _SPARE - len(self._spare))])

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from gnnq_lib.checks import check_whole
 from gnnq_lib.errors import InputError
 from gnnq_lib.files import sha256_bytes
+from gnnq_lib.kernels.native import large_empty
+from gnnq_lib.kernels.score_difference import score_difference, score_difference_backward
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
 
 LARGEST_DIM = 4096
@@ -132,7 +134,7 @@ def score_differences(rows: Tensor, places: Tensor, bias: Tensor | None = None) 
         >>> score_differences(torch.tensor([[2.0], [1.0], [4.0]]), torch.tensor([0, 1, 2])).tolist()
         [6.0]
     """
-    difference = _ScoreDifference.apply(rows, places)
+    difference = _ScoreDifference.apply(rows.contiguous(), places)
     if bias is None:
         return difference
     _, first, second = places.chunk(3)
@@ -140,26 +142,16 @@ def score_differences(rows: Tensor, places: Tensor, bias: Tensor | None = None) 
 
 
 class _ScoreDifference(torch.autograd.Function):
-    """<h_u, h_j - h_i>; autograd's own gradient of it makes three times as many tensors of the batch's size."""
+    """`score_difference` with its gradient."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, places: Tensor) -> Tensor:
-        users, positives, negatives = (F.embedding(part, rows) for part in places.chunk(3))
-        change = negatives.sub_(positives)
-        ctx.num_rows = rows.shape[0]
-        ctx.save_for_backward(places, users, change)
-        return torch.linalg.vecdot(users, change)
+        ctx.save_for_backward(rows, places)
+        return score_difference(rows, places)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        places, users, change = ctx.saved_tensors
-        user_places, positive_places, negative_places = places.chunk(3)
-        total = users.new_zeros(ctx.num_rows, users.shape[1])
-        total.index_add_(0, user_places, change * grad[:, None])
-        items = users * grad[:, None]
-        total.index_add_(0, positive_places, items, alpha=-1)
-        total.index_add_(0, negative_places, items)
-        return total, None
+        return score_difference_backward(*ctx.saved_tensors, grad.contiguous()), None
 
 
 def row_penalty(rows: Tensor, batch: Batch, l2: float) -> Tensor:
@@ -177,7 +169,21 @@ def row_penalty(rows: Tensor, batch: Batch, l2: float) -> Tensor:
     """
     if not l2:
         return rows.new_zeros(())
-    return 1.5 * l2 / batch.places.numel() * (torch.linalg.vecdot(rows, rows) * batch.counts).sum()
+    return 1.5 * l2 / batch.places.numel() * _SquaredNorm.apply(rows, batch.counts)
+
+
+class _SquaredNorm(torch.autograd.Function):
+    """Sum of |row|^2 times its count; autograd's own gradient of it passes over all rows three times."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, counts)
+        return (torch.linalg.vecdot(rows, rows) * counts).sum()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        rows, counts = ctx.saved_tensors
+        return rows * (2 * grad * counts)[:, None], None
 
 
 class LightGCN(Recommender):
@@ -204,7 +210,7 @@ class LightGCN(Recommender):
     ) -> None:
         super().__init__(graph, num_layers)
         table = initial_table(graph, dim, seed) if table is None else self.checked_start(table, dim)
-        self.embedding = nn.Parameter(table.clone())
+        self.embedding = nn.Parameter(large_empty(*table.shape, table.device).copy_(table))
 
     def table(self) -> Tensor:
         """X, the parameter."""

@@ -59,7 +59,9 @@ class TripletSampler:
         users, items = torch.as_tensor(pairs.users), torch.as_tensor(pairs.items)
         rank = torch.arange(len(pairs)) - torch.as_tensor(pairs.row_ptr)[users]
         self._stride = pairs.num_items + 1
-        self._keys = (users * self._stride + items - rank).to(device)
+        keys = users * self._stride + items - rank
+        # Half as wide where they fit: a search waits for memory.
+        self._keys = keys.to(device, torch.int32 if pairs.num_users * self._stride < 2**31 else torch.int64)
         self._row_ptr = torch.as_tensor(pairs.row_ptr).to(device)
         self._num_free = (pairs.num_items - counts).to(device)
         trainable = self._num_free.cpu()[users] > 0
@@ -98,5 +100,6 @@ class TripletSampler:
         """One item per user that is none of the user's training items, uniform over those."""
         draws = torch.rand(users.numel(), generator=generator, device=self.device, dtype=torch.float64)
         free = (draws * self._num_free[users]).long()
-        before = torch.searchsorted(self._keys, users * self._stride + free, right=True) - self._row_ptr[users]
+        wanted = (users * self._stride + free).to(self._keys.dtype)
+        before = torch.searchsorted(self._keys, wanted, right=True) - self._row_ptr[users]
         return free + before

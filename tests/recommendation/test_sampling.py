@@ -42,6 +42,14 @@ def test_negatives_are_uniform_over_the_free_items():
     assert torch.allclose(shares[[1, 2, 5, 6]], torch.tensor(0.25), atol=0.01)
 
 
+def test_catalogues_whose_keys_need_64_bits():
+    pairs = UserItems([*[0] * 9, 2, 2], [*range(9), 0, 1], 3, 2**30)
+    sampler = TripletSampler(pairs, 8, seed=0)
+    drawn = sampler.negatives(torch.full((1000,), 2), torch.Generator().manual_seed(1))
+    draws = torch.rand(1000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert torch.equal(drawn, (draws * (2**30 - 2)).long() + 2)  # both of the user's items come before
+
+
 def test_epochs_repeat_and_differ(split):
     sampler = TripletSampler(split.train, 64, seed=5)
     first, again, other = (

@@ -7,18 +7,6 @@ static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static constexpr int64_t kLargeResult = 4 << 20;
 static inline int64_t packed_bytes(int64_t values, int bits) { return (values * bits + 7) / 8; }
 
-// Large pages for memory that nobody has touched yet: writing 86 MB of results otherwise takes 21,000 page faults.
-static inline void ask_for_large_pages(void* p, int64_t bytes) {
-#if defined(__linux__)
-  const uintptr_t page = 1u << 21;
-  const uintptr_t first = ((uintptr_t)p + page - 1) / page * page, last = ((uintptr_t)p + bytes) / page * page;
-  if (last > first) madvise((void*)first, last - first, MADV_HUGEPAGE);
-#else
-  (void)p;
-  (void)bytes;
-#endif
-}
-
 // 64-byte aligned memory with room for vectors that run past the end.
 static inline void* make_room(int64_t bytes) {
   const size_t size = (size_t)((bytes + 127) / 64 * 64);

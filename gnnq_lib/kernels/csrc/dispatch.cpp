@@ -2,6 +2,7 @@
 #include <stdint.h>
 
 #include "gnnq_kernels.h"
+#include "large_pages.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -36,7 +37,7 @@ static const gnnq_kernel_table* table_of(int isa) {
 #define GNNQ_EXPORT __attribute__((visibility("default")))
 #endif
 
-GNNQ_EXPORT int gnnq_abi_version(void) { return 9; }
+GNNQ_EXPORT int gnnq_abi_version(void) { return 10; }
 
 GNNQ_EXPORT int gnnq_has_isa(int isa) { return table_of(isa) != nullptr; }
 
@@ -77,6 +78,14 @@ GNNQ_EXPORT int gnnq_search(int isa, const gnnq_search_args* args) {
   const gnnq_kernel_table* table = table_of(isa);
   return table ? table->search(args) : GNNQ_NO_SUCH_ISA;
 }
+
+GNNQ_EXPORT int gnnq_score_difference(int isa, const gnnq_score_difference_args* args) {
+  const gnnq_kernel_table* table = table_of(isa);
+  return table ? table->score_difference(args) : GNNQ_NO_SUCH_ISA;
+}
+
+// For memory that is written later: before anything is in it, large pages cost nothing.
+GNNQ_EXPORT void gnnq_ask_for_large_pages(void* p, int64_t bytes) { ask_for_large_pages(p, bytes); }
 
 // The whole classifier: the scores that the two layers write are what is propagated.
 GNNQ_EXPORT int gnnq_classify(int isa, const gnnq_two_layer_args* layers, const gnnq_propagate_args* steps) {

@@ -154,6 +154,19 @@ typedef struct {
   int32_t fresh_out;
 } gnnq_neighbour_sum_args;
 
+// Differences of two scores of one user, or their gradient (score_difference.h has the equations).
+typedef struct {
+  const float* rows;            // num_rows x num_values
+  const int64_t* places;        // 3 x num_triplets, rows of: the users, the first items, the second items
+  const float* grad;            // num_triplets, where the gradient of rows is asked for
+  float* out;                   // num_triplets, or num_rows x num_values for the gradient
+  int64_t num_rows;
+  int64_t num_values;
+  int64_t num_triplets;
+  int32_t backward;             // 1: the gradient is asked for
+  int32_t num_threads;
+} gnnq_score_difference_args;
+
 // The k rows of largest score for every query (search.py has the equation), best first; of equal ones the lower row.
 typedef struct {
   const uint8_t* packed;        // inner x row_bytes(num_rows, bits): a row of the table is a column of codes
@@ -181,4 +194,5 @@ typedef struct {
   int (*two_layer)(const gnnq_two_layer_args*);
   int (*neighbour_sum)(const gnnq_neighbour_sum_args*);
   int (*search)(const gnnq_search_args*);
+  int (*score_difference)(const gnnq_score_difference_args*);
 } gnnq_kernel_table;

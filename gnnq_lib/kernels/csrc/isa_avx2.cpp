@@ -6,11 +6,9 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "gnnq_kernels.h"
+#include "large_pages.h"
 
 #define GNNQ_BUILD_AVX2
 #define GNNQ_NAMESPACE gnnq_avx2
@@ -19,4 +17,5 @@
 
 extern "C" const gnnq_kernel_table gnnq_table_avx2 = {gnnq_avx2::spmm, gnnq_avx2::linear,
                                                    gnnq_avx2::propagate, gnnq_avx2::two_layer,
-                                                   gnnq_avx2::neighbour_sum, gnnq_avx2::search};
+                                                   gnnq_avx2::neighbour_sum, gnnq_avx2::search,
+                                                   gnnq_avx2::score_difference};

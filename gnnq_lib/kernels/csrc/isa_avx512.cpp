@@ -6,11 +6,9 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "gnnq_kernels.h"
+#include "large_pages.h"
 
 #define GNNQ_BUILD_AVX512
 #define GNNQ_NAMESPACE gnnq_avx512
@@ -19,4 +17,5 @@
 
 extern "C" const gnnq_kernel_table gnnq_table_avx512 = {gnnq_avx512::spmm, gnnq_avx512::linear,
                                                    gnnq_avx512::propagate, gnnq_avx512::two_layer,
-                                                   gnnq_avx512::neighbour_sum, gnnq_avx512::search};
+                                                   gnnq_avx512::neighbour_sum, gnnq_avx512::search,
+                                                   gnnq_avx512::score_difference};

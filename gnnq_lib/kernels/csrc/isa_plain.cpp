@@ -8,11 +8,9 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "gnnq_kernels.h"
+#include "large_pages.h"
 
 #define GNNQ_BUILD_PLAIN
 #define GNNQ_NAMESPACE gnnq_plain
@@ -21,4 +19,5 @@
 
 extern "C" const gnnq_kernel_table gnnq_table_plain = {gnnq_plain::spmm, gnnq_plain::linear,
                                                    gnnq_plain::propagate, gnnq_plain::two_layer,
-                                                   gnnq_plain::neighbour_sum, gnnq_plain::search};
+                                                   gnnq_plain::neighbour_sum, gnnq_plain::search,
+                                                   gnnq_plain::score_difference};

@@ -6,6 +6,7 @@ namespace GNNQ_NAMESPACE {
 #include "lanes.h"
 #include "finish.h"
 #include "neighbour_sum.h"
+#include "score_difference.h"
 #include "spmm_packed.h"
 #include "spmm_float.h"
 #include "linear.h"
