@@ -46,6 +46,7 @@ static inline float difference_of(const float* user, const float* first, const f
 }
 
 static void add_gradients(const gnnq_score_difference_args& a, int64_t begin, int64_t end) {
+  if (begin == end) return;
   const auto mine = [&](int64_t row) { return begin <= row && row < end; };
   memset(a.out + begin * a.num_values, 0, (size_t)((end - begin) * a.num_values * 4));
   for (int64_t t = 0; t < a.num_triplets; ++t) {
