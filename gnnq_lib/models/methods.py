@@ -180,7 +180,7 @@ class MethodOptions:
             Method.BT: lambda: BitwiseTruncation(bits, self.as_released, self.calibration),
             Method.BT_STAR: lambda: SkewedBitwiseTruncation(bits, self.as_released, self.calibration),
             Method.MINMAX: lambda: MinMax(bits),
-            Method.LSQ: lambda: LearnedStep(bits),
+            Method.LSQ: lambda: LearnedStep(bits, signed=None),
             Method.DEGREE_QUANT: lambda: DegreeQuant(bits, degree),
             Method.TENSOR: lambda: MinMax(bits, PerTensor()),
             Method.DEGREE_BUCKET: lambda: MinMax(bits, PerDegreeBucket(self.degree)),

@@ -61,32 +61,46 @@ class LearnedStep(Quantizer):
 
     Args:
         num_bits: 2 to 8.
-        signed: Q_N = 2^(b-1), Q_P = 2^(b-1) - 1; else Q_N = 0, Q_P = 2^b - 1.
+        signed: True: Q_N = 2^(b-1), Q_P = 2^(b-1) - 1. False: Q_N = 0, Q_P = 2^b - 1, for tensors without negative
+            values, as in LSQ's section 2. None: by what the first call gets.
 
     Example:
         >>> LearnedStep(2)(torch.tensor([-2.0, 0.0, 2.0])).values.tolist()
         [-1.0, 0.0, 1.0]
+        >>> LearnedStep(2, signed=None)(torch.tensor([0.0, 1.0, 2.0])).values.tolist()
+        [0.0, 1.0, 2.0]
     """
 
     step_names = ("step",)
 
-    def __init__(self, num_bits: int, signed: bool = True) -> None:
+    def __init__(self, num_bits: int, signed: bool | None = True) -> None:
         super().__init__()
-        self.num_bits = check_bits(num_bits, lowest=2)
-        self.lowest = -(2 ** (num_bits - 1)) if signed else 0
-        self.highest = self.lowest + 2**num_bits - 1
+        self.num_bits, self.signed = check_bits(num_bits, lowest=2), signed
+        self.register_buffer("from_zero", torch.tensor(signed is False), persistent=signed is None)
         self.step = nn.Parameter(torch.ones(()))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
 
     def forward(self, x: Tensor, implicit_zeros: int = 0) -> Quantized:
-        """Quantize x; the first call sets s = 2 mean|x| / sqrt(Q_P)."""
+        """Quantize x; the first call sets s = 2 mean|x| / sqrt(Q_P), and Q_N and Q_P where they are to follow x."""
         if not self.ready:
             with torch.no_grad():
+                if self.signed is None:
+                    self.from_zero.copy_((x >= 0).all())
                 self.step.copy_((2 * x.abs().mean() / self.highest**0.5).clamp(min=1e-8))
                 self.ready.fill_(True)
         step = ScaleGradient.apply(self.step.clamp(min=1e-8), (x.numel() * self.highest) ** -0.5)
         values = RoundSTE.apply(ClampSTE.apply(x / step, self.lowest, self.highest))
         return Quantized(values, step)
+
+    @property
+    def lowest(self) -> int:
+        """-Q_N."""
+        return 0 if self.from_zero else -(2 ** (self.num_bits - 1))
+
+    @property
+    def highest(self) -> int:
+        """Q_P."""
+        return self.lowest + 2**self.num_bits - 1
 
     def side_bits(self, shape: tuple[int, ...]) -> float:
         """One step size."""

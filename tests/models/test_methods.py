@@ -52,6 +52,16 @@ def test_activations_get_the_methods_quantizer(method, kind):
     assert type(options(method).embedding_quantizer()) is kind
 
 
+def test_lsq_spends_no_code_on_signs_that_do_not_occur():
+    rules = options(Method.LSQ)
+    counts, weights = torch.tensor([0.0, 1.0, 2.0, 3.0]), torch.tensor([[-1.0, 0.5], [0.2, 1.0]])
+    assert (rules.input_quantizer()(counts).values >= 0).all()
+    hidden, weight = rules.hidden_quantizer(), rules.weight_quantizer(2)
+    hidden(counts[:, None]), weight(weights)
+    assert (hidden.lowest, hidden.highest) == (0, 3)
+    assert (weight.lowest, weight.highest) == (-2, 1)
+
+
 @pytest.mark.parametrize("method", Method, ids=[m.value for m in Method])
 def test_inputs_and_weights(method):
     rules = options(method)

@@ -95,6 +95,18 @@ def test_lsq_of_zeros_is_exact_and_its_step_stays_positive():
     assert q(torch.ones(5)).scale > 0
 
 
+@pytest.mark.parametrize(("first", "levels"), [([0.0, 1.0, 3.0], (0, 3)), ([-0.1, 1.0, 3.0], (-2, 1))])
+def test_lsq_takes_its_sign_from_the_first_tensor(first, levels):
+    q = LearnedStep(2, signed=None)
+    q(torch.tensor(first))
+    assert q.step.item() == pytest.approx(2 * torch.tensor(first).abs().mean().item() / levels[1] ** 0.5)
+    copied = LearnedStep(2, signed=None)
+    copied.load_state_dict(q.state_dict())
+    values = torch.tensor([-100.0, 100.0])
+    for each in (q, copied):
+        assert each(values).values.tolist() == list(levels)
+
+
 def test_lsq_costs_one_step():
     assert LearnedStep(2).bits_per_value((4, 4)) == 2 + 32 / 16
 
