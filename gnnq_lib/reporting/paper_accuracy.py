@@ -59,12 +59,12 @@ def scheme_runs(results: Results) -> pd.DataFrame:
     return rows[rows.form != ""]
 
 
-def int2_from_scratch(results: Results, **instead: Any) -> pd.DataFrame:
-    """Test accuracies of INT2 SMP without its multiplier, trained from scratch, all switches at their defaults but
+def int2_from_scratch(results: Results, metric: str = "test_accuracy", **instead: Any) -> pd.DataFrame:
+    """Accuracies of INT2 SMP without its multiplier, trained from scratch, all switches at their defaults but
     those given (see `plain`): public splits, or random ones of data sets that have no public one.
     """
     tables = f"{SCRATCH_TABLES}|{PAPER_TABLES}"
-    return _main_split(_smp_or_appnp(results.select("test_accuracy", tables, bits=2, start="scratch"), **instead))
+    return _main_split(_smp_or_appnp(results.select(metric, tables, bits=2, start="scratch"), **instead))
 
 
 def full_precision(results: Results) -> pd.DataFrame:

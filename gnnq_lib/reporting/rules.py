@@ -63,10 +63,14 @@ LEAST_RUNS = 3  # with fewer runs a claim holds in part at most
 
 @dataclass(frozen=True)
 class RegisteredRule:
-    """A rule with the command that measures what it reads; `{name}` in it stands for an argument of the rule."""
+    """A rule with the command that measures what it reads; `{name}` in it stands for an argument of the rule.
+
+    `judged_by` says in a few words what is compared, for tables.
+    """
 
     judge: Rule
     command: str
+    judged_by: str = ""
 
     @property
     def statement(self) -> str:
@@ -77,7 +81,7 @@ class RegisteredRule:
 RULES: dict[str, RegisteredRule] = {}
 
 
-def rule(command: str) -> Callable[[Rule], Rule]:
+def rule(command: str, judged_by: str = "") -> Callable[[Rule], Rule]:
     """Decorator that registers a rule under its function's name.
 
     Example:
@@ -89,7 +93,7 @@ def rule(command: str) -> Callable[[Rule], Rule]:
     """
 
     def register(judge: Rule) -> Rule:
-        RULES[judge.__name__] = RegisteredRule(judge, command)
+        RULES[judge.__name__] = RegisteredRule(judge, command, judged_by)
         return judge
 
     return register

@@ -58,11 +58,15 @@ def inference_rows(results: Results, bits: int) -> pd.DataFrame:
     return packed.sort_values("median_ms").drop_duplicates("name").sort_index()
 
 
-@rule("gnnq bench inference --csv data/results/bench_inference.csv")
+@rule(
+    "gnnq bench inference --csv data/results/bench_inference.csv",
+    "time of a whole classifier against the fastest FP32 path",
+)
 def speedup(results: Results, claim: Claim, bits: str) -> Finding:
     """Holds if packed inference of the whole classifier is at least as many times faster than the fastest FP32 path as
-    claimed on PubMed, CS and every generated graph; in part if it is so on some of them, or against the dense FP32
-    path of the release on all; else it does not hold.
+    claimed on PubMed, CS and every generated graph; in part if it is faster on each of them, though by less than
+    claimed on some; else it does not hold. Cora and CiteSeer are left out: there what stands around the kernels
+    takes most of the time.
     """
     table = inference_rows(results, int(bits))
     table = table[[name.startswith(SPEED_CASES) for name in table.name]] if len(table) else table
@@ -72,14 +76,14 @@ def speedup(results: Results, claim: Claim, bits: str) -> Finding:
     released = table.set_index("name").speedup_vs_fp32_as_released
     reached = factors >= claim.number
     every = all(any(name.startswith(case) for name in factors.index) for case in SPEED_CASES)
-    status = status_of(every and bool(reached.all()), bool(reached.any()) or bool((released >= claim.number).all()))
+    status = status_of(every and bool(reached.all()), every and bool((factors > 1).all()))
     each = ", ".join(f"{_graph(name)} {factor:.1f}" for name, factor in factors.items())
     return Finding(
         status,
         f"INT{bits} against the fastest FP32 path: {each} times; against the dense path as released: "
-        f"{span(released, 1)} times. {int(reached.sum())} of {len(factors)} graphs reach the claim against the fastest "
+        f"{span(released, 1)} times. {int(reached.sum())} of {len(factors)} cases reach the claim against the fastest "
         f"path, {int((released >= claim.number).sum())} against the release's.",
-        span_and_spread(factors, 1, " times", "graphs"),
+        span_and_spread(factors, 1, " times", "cases"),
         f"{span(factors / claim.number, 2)} times the claim",
         float(factors.min()),
     )
@@ -90,7 +94,7 @@ def _graph(name: str) -> str:
     return f"the {DATASET_TITLES['generated']}" if name == "generated" else title(name).replace(", ", " of ", 1)
 
 
-@rule("gnnq run accuracy_public && gnnq run packed_models")
+@rule("gnnq run accuracy_public && gnnq run packed_models", "bits at every stage; packed against simulated")
 def all_stages(results: Results, claim: Claim) -> Finding:
     """Holds if all seven stages take at most 3 bits per value (scales included) in the INT2 models (a power of two per
     node) of every data set measured, and packed integers give the simulated model's class on every node; in part if
@@ -123,14 +127,17 @@ def all_stages(results: Results, claim: Claim) -> Finding:
     )
 
 
-@rule("gnnq run methods_cora_scratch && gnnq run accuracy_public")
+@rule(
+    "gnnq run methods_cora_scratch && gnnq run accuracy_public",
+    "QLR, BT or BT* from scratch against three quantizers",
+)
 def int2_where_others_fail(results: Results, claim: Claim) -> Finding:
-    """Judged on every data set with INT2 models from scratch, as in the paper. Holds if on each of them the best of
-    QLR, BT and BT* (those that were run) is within 10 points of FP32 and above min-max QAT, LSQ and Degree-Quant
-    (paired t-tests over common seeds, Holm over all of them, 5 %; 3 pairs or more); in part if it is so on some data
-    set; else it does not hold.
+    """Judged on every data set with INT2 models from scratch (APPNP's propagation; the same settings for all methods,
+    none of them tuned). Holds if on each of them that of QLR, BT and BT* (those that were run) with the best validation
+    accuracy is within 10 points of FP32 and above min-max QAT, LSQ and Degree-Quant (paired t-tests over common seeds,
+    Holm over all of them, 5 %; 3 pairs or more); in part if it is so on some data set; else it does not hold.
     """
-    rows = int2_from_scratch(results)
+    rows, validation = int2_from_scratch(results), int2_from_scratch(results, "val_accuracy")
     full = full_precision(results)
     cases, tests = {}, {}
     for dataset, here in rows.groupby("dataset", sort=False):
@@ -138,7 +145,7 @@ def int2_where_others_fail(results: Results, claim: Claim) -> Finding:
         others = {name: here[here.method == name] for name in EARLIER}
         if theirs.empty or not (full.dataset == dataset).any() or any(part.empty for part in others.values()):
             continue
-        best = theirs.groupby("method").value.mean().idxmax()
+        best = _best_on_validation(validation[validation.dataset == dataset], theirs)
         cases[dataset] = (theirs[theirs.method == best], full[full.dataset == dataset], others)
         tests |= {(dataset, name): paired_test(cases[dataset][0], part) for name, part in others.items()}
     if not cases:
@@ -171,6 +178,12 @@ def int2_where_others_fail(results: Results, claim: Claim) -> Finding:
             [frame for ours, reference, others in cases.values() for frame in (ours, reference, *others.values())]
         ),
     )
+
+
+def _best_on_validation(validation: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """The method of these runs with the highest mean validation accuracy; any of them where that is not stored."""
+    means = validation[validation.config_key.isin(set(rows.config_key))].groupby("method").value.mean()
+    return means.idxmax() if len(means) else rows.method.iloc[0]
 
 
 def _with_chance(method: str, rows: pd.DataFrame, dataset: str) -> str:
@@ -231,12 +244,13 @@ def _deciding(tests: Sequence[tuple[bool, float]]) -> float:
     return max(won) if won else min(made, default=math.nan)
 
 
-@rule("gnnq run paper_error_growth")
+@rule("gnnq run paper_error_growth", "error of APPNP's propagation at the deepest layer against layer 8")
 def error_bounded(results: Results, claim: Claim) -> Finding:
-    """Judged per quantizer of the paper at INT2 by how the error of propagation grows: bounded if, with teleport, it is
-    at the deepest layer at most 1.1 times that after 8 layers and below the error without teleport (paired t-test over
-    seeds, Holm, 5 %). Holds if so for every quantizer measured, with 3 seeds or more; in part if for some; else it does
-    not hold. That an error is below the proved bound is a theorem and decides nothing.
+    """Judged per quantizer of the paper at INT2 by how the error of propagation grows (by SMP's base step, which is
+    APPNP's; the multiplier is off): bounded if, with teleport, it is at the deepest layer at most 1.1 times that after
+    8 layers and below the error without teleport (paired t-test over seeds, Holm, 5 %). Holds if so for every quantizer
+    measured, with 3 seeds or more; in part if for some; else it does not hold. That an error is below the proved bound
+    is a theorem and decides nothing.
     """
     keep = {"bits": 2, "method": list(THEIRS)}
     layers = {
@@ -279,15 +293,15 @@ def error_bounded(results: Results, claim: Claim) -> Finding:
     )
 
 
-@rule("gnnq run depth && gnnq run paper_depth_cora_baselines")
+@rule("gnnq run depth && gnnq run paper_depth_cora_baselines", "accuracy at 64 layers, beside GCN's")
 def depth_kept(results: Results, claim: Claim) -> Finding:
-    """Holds if SMP on Cora at its deepest (32 layers or more) is at most 2 points below its best depth in FP32 and
-    INT2, while plain GCN loses more than 10 and is below SMP there (paired t-test over seeds, 5 %; 3 seeds or more); in
-    part if SMP loses at most 2 points in one precision at least; else it does not hold. Depths with fewer seeds than
-    others are left out.
+    """Holds if SMP (with its multiplier) on Cora at its deepest (32 layers or more) is at most 2 points below its best
+    depth in FP32 and INT2, while plain GCN loses more than 10 and is below SMP there (paired t-test over seeds, 5 %; 3
+    seeds or more); in part if SMP loses at most 2 points in one precision at least; else it does not hold. Depths with
+    fewer seeds than others are left out.
     """
     rows = results.select("test_accuracy", "depth|paper_depth_cora*", dataset="cora")
-    smp = rows[(rows.model == "smp") & rows.method.isin(["fp32", "node_pow2"])]
+    smp = rows[(rows.model == "smp") & (rows.multiplier == True) & rows.method.isin(["fp32", "node_pow2"])]  # noqa: E712
     gcn = rows[(rows.model == "gcn") & (rows.method == "fp32")]
     losses = {name: _points_lost(part) for name, part in smp.groupby("method")}
     if not losses or smp.num_layers.max() < DEEP:
@@ -304,8 +318,8 @@ def depth_kept(results: Results, claim: Claim) -> Finding:
             f"plain GCN {_points(of_gcn)}; there SMP in FP32 is {test.difference:+.1f} points above GCN "
             f"({test.n} pairs, {p_text(test.p_value)})"
         )
-    appnp = rows[(rows.model == "appnp") & (rows.method == "fp32") & (rows.num_layers >= DEEP)]
-    also = f". APPNP has {spread_of(appnp)} % at {appnp.num_layers.max():.0f} layers" if len(appnp) else ""
+    appnp = rows[(rows.model == "appnp") & (rows.method == "fp32") & (rows.num_layers == deepest)]
+    also = f". APPNP has {spread_of(appnp)} % there" if len(appnp) else ""
     seeds = min(len(loss) for loss in losses.values())
     holds = len(kept) == 2 and of_gcn.mean() > 10 and test.clearly_above()
     return Finding(
@@ -330,7 +344,10 @@ def _points(loss: pd.Series) -> str:
     return mean_and_spread(loss.mean(), loss.std(), len(loss), 1)
 
 
-@rule("gnnq run paper_switches && gnnq run paper_public_citeseer && gnnq run paper_public_pubmed_smp")
+@rule(
+    "gnnq run paper_switches && gnnq run paper_public_citeseer && gnnq run paper_public_pubmed_smp",
+    "FP32 accuracy with the multiplier against without",
+)
 def multiplier_helps(results: Results, claim: Claim) -> Finding:
     """The claim describes the method; it is judged by whether the multiplier changes accuracy. A case is a data set and
     kind of split (public, random). Holds if FP32 SMP is better with the multiplier than without in every case (paired
@@ -376,7 +393,10 @@ def _with_and_without_multiplier(results: Results) -> tuple[pd.DataFrame, pd.Dat
     )
 
 
-@rule("gnnq run paper_range_learning && gnnq run methods_cora_scratch && gnnq run paper_methods_citeseer")
+@rule(
+    "gnnq run paper_range_learning && gnnq run methods_cora_scratch && gnnq run paper_methods_citeseer",
+    "QLR against min-max, and against ranges left alone",
+)
 def learned_ranges_help(results: Results, claim: Claim) -> Finding:
     """Judged on every data set with QLR at INT2 from scratch, correct gradient. Holds if on each of them QLR is above
     min-max QAT, and learning its range factors (at our default rate) is above leaving them where the search put them
@@ -419,7 +439,10 @@ def learned_ranges_help(results: Results, claim: Claim) -> Finding:
     )
 
 
-@rule("gnnq run methods_cora && gnnq run methods_cora_scratch && gnnq run paper_random_cora")
+@rule(
+    "gnnq run methods_cora && gnnq run methods_cora_scratch && gnnq run paper_random_cora",
+    "accuracy of BT* against BT",
+)
 def bt_star_helps(results: Results, claim: Claim) -> Finding:
     """Judged by BT* against BT at INT2 with SMP on Cora: from scratch and from FP32 weights on the public split, and
     from scratch on random splits, those of the three that are stored (paired t-tests over seeds and splits, Holm, 5 %).
@@ -448,7 +471,7 @@ def bt_star_helps(results: Results, claim: Claim) -> Finding:
     )
 
 
-@rule("gnnq run paper_error_growth")
+@rule("gnnq run paper_error_growth", "rank correlation of degree and error")
 def error_by_degree(results: Results, claim: Claim) -> Finding:
     """Judged per quantizer of the paper at INT2 by Spearman's rank correlation of a node's degree and its error after
     one layer: it rises if the mean over seeds is above 0.1 and clearly above zero (t-test over seeds, Holm, 5 %; 3
@@ -484,13 +507,13 @@ def error_by_degree(results: Results, claim: Claim) -> Finding:
 def printed_accuracy(results: Results, claim: Claim, model: str, method: str, bits: str) -> Finding:
     """Theirs is one run on one random split of Cora. Holds if it is no further from our mean over random splits than
     two of our standard deviations and than 3 points, on either side; in part if no further than two standard deviations
-    and than 6 points; else it does not hold. Fewer than 3 splits: in part at most. Runs with the gradient of the
-    release are taken where 3 are stored, else the corrected ones. The public split is another task and is never
-    compared.
+    and than 6 points; else it does not hold. Fewer than 3 splits: in part at most. SMP has its multiplier, as printed.
+    Runs with the gradient of the release are taken where 3 are stored, else the corrected ones; learning rates and
+    dropout are ours throughout. The public split is another task and is never compared.
     """
     rows = results.select("test_accuracy", "paper_random_cora*", dataset="cora", model=model, method=method,
                           bits=int(bits))  # fmt: skip
-    rows = rows[rows.multiplier != True]  # noqa: E712 - a column of objects
+    rows = rows[(rows.multiplier == True) == (model == "smp")]  # noqa: E712 - a column of objects
     released = rows[rows.as_released == True]  # noqa: E712 - a column of objects
     corrected = rows[rows.as_released != True]  # noqa: E712
     rows = released if len(released) >= LEAST_RUNS else corrected
@@ -513,11 +536,12 @@ def printed_accuracy(results: Results, claim: Claim, model: str, method: str, bi
 
 def _unlike(model: str, method: str, released: bool) -> str:
     """In what our run differs from the printed one, which is the release's."""
+    settings = "our learning rates and dropout"
     if method == "fp32":
-        return ""
+        return f" Ours has {settings}; the printed run is the release's throughout."
     gradient = "the gradient of the release" if released else "the corrected gradient of the range factors"
     operator = "the release's EMP operator and " if model == "emp_released" else ""
-    return f" Ours has {operator}{gradient}; the printed run is the release's throughout."
+    return f" Ours has {operator}{gradient} and {settings}; the printed run is the release's throughout."
 
 
 @rule("gnnq run paper_depth_{dataset}_baselines")

@@ -86,12 +86,13 @@ def _seeds(ours: pd.DataFrame) -> str:
     return ", ".join(f"{title(name)} {n}" for name, n in ours.groupby("dataset", sort=False).seed.nunique().items())
 
 
-@rule(RUNS)
+@rule(RUNS, "our form of GNAQ against five quantizers")
 def gain_over_quantizers(results: Results, claim: Claim, metric: str) -> Finding:
     """Holds if GNAQ at 2 bits (D = 64) gains, on average over data sets and low-bit baselines, at least the claimed per
-    cent and is above every baseline; in part if only the second: above means that the per cent gained over common
-    seeds, one number per data set, are clearly positive (t-test over data sets, Holm, 5 %); else it does not hold.
-    Baselines: LSQ, N2UQ and post-training at 2 bits, BiGeaR at 1 bit. Asks for 3 seeds on a data set.
+    cent and is clearly above every baseline (per cent gained over common seeds, one number per data set; t-test over
+    data sets, Holm, 5 %); in part if the mean over seeds is higher against every baseline on every data set, though by
+    less than claimed or not clearly; else it does not hold. Baselines: LSQ, N2UQ and post-training at 2 bits, BiGeaR at
+    1 bit. Asks for 3 seeds on a data set.
     """
     rows = main_rows(results, metric)
     ours = rows[(rows.method == "gnaq") & (rows.bits == 2)]
@@ -115,10 +116,10 @@ def gain_over_quantizers(results: Results, claim: Claim, metric: str) -> Finding
     )
     datasets = sorted(set(pairs.index.get_level_values(-1)))
     return Finding(
-        status_of(average >= claim.number and len(above) == len(tests), len(above) == len(tests)),
+        status_of(average >= claim.number and len(above) == len(tests), bool((pairs > 0).all())),
         f"Average gain {average:+.1f} % over {len(gains)} baselines on {len(datasets)} data sets (seeds: "
-        f"{_seeds(ours)}); per baseline, mean ± std over data sets: {each}; above {len(above)} of {len(tests)} at the "
-        "5 % level.",
+        f"{_seeds(ours)}); per baseline, mean ± std over data sets: {each}; clearly above {len(above)} of "
+        f"{len(tests)}, higher in {int((pairs > 0).sum())} of {len(pairs)} pairs.{_without_bigear(gains)}",
         f"{average:+.1f} ± {pairs.std():.1f} % ({len(pairs)} pairs of baseline and data set)",
         f"{average - claim.number:+.1f} points of per cent",
         float(average),
@@ -127,15 +128,23 @@ def gain_over_quantizers(results: Results, claim: Claim, metric: str) -> Finding
     )
 
 
+def _without_bigear(gains: dict[str, pd.Series]) -> str:
+    """The average over the baselines of 2 bits alone: BiGeaR has one."""
+    others = [gain for name, gain in gains.items() if name != "bigear"]
+    if len(others) in (0, len(gains)):
+        return ""
+    return f" Without BiGeaR, which has 1 bit, the average is {pd.concat(others).mean():+.1f} %."
+
+
 def _of_the_lost(corrected: dict[str, float], won: list[str]) -> float:
     """The smallest p-value of the comparisons that were not won: the nearest that the verdict came to another one."""
     return min((p for name, p in corrected.items() if name not in won and p == p), default=float("nan"))
 
 
-@rule(f"{RUNS} && gnnq run rec_bits && gnnq run rec_dims")
+@rule(f"{RUNS} && gnnq run rec_bits && gnnq run rec_dims", "bytes of GNAQ and FP32")
 def times_smaller(results: Results, claim: Claim, highest: str) -> Finding:
     """Holds if GNAQ at 2 bits is at least as many times smaller than the FP32 table as claimed at D = 64, and reaches
-    the claim's upper number at the largest D measured (3 % tolerance); in part if only the lower number is reached;
+    the claim's upper number at some D measured (3 % tolerance); in part if only the lower number is reached;
     else it does not hold. Sizes follow from the shapes, N (b D + 32 · 2^b) bits, and files are within 3 % of that, so
     the verdict is arithmetic and no test is made.
     """
@@ -167,7 +176,7 @@ def times_smaller(results: Results, claim: Claim, highest: str) -> Finding:
     )
 
 
-@rule(RUNS)
+@rule(RUNS, "our form of GNAQ against FP32 of the same budget")
 def keeps_full_precision(results: Results, claim: Claim) -> Finding:
     """Judged by the per cent by which Recall@10 and NDCG@10 of GNAQ at 2 bits (D = 64) differ from the FP32 table that
     was trained on with the same budget, over common seeds, per data set the worse of the two. Holds if it is at least
@@ -212,12 +221,12 @@ def keeps_full_precision(results: Results, claim: Claim) -> Finding:
     )
 
 
-@rule("gnnq bench training --case lightgcn --csv data/results/bench_lightgcn.csv")
+@rule("gnnq bench training --case lightgcn --csv data/results/bench_lightgcn.csv", "time of a training step on Gowalla")
 def faster_training(results: Results, claim: Claim) -> Finding:
     """Judged by single training steps on Gowalla, timed in turns in one process (times of runs on different days say
     little on a busy machine; all methods take the same number of steps). Holds if the step of every trained baseline
-    (LSQ, N2UQ, BiGeaR) takes at least as many times as long as GNAQ's as claimed; in part if that of at least half of
-    them takes longer than GNAQ's; else it does not hold.
+    (LSQ, N2UQ, BiGeaR) takes at least as many times as long as GNAQ's as claimed; in part if each takes longer than
+    GNAQ's, though by less; else it does not hold. Medians of one run of the benchmark: no spread is stored.
     """
     rows = results.bench("lightgcn", variant=[f"{name} step" for name in ("gnaq", *TRAINED_QUANTIZERS)])
     times = rows.set_index("variant").median_ms if len(rows) else pd.Series(dtype=float)
@@ -227,7 +236,7 @@ def faster_training(results: Results, claim: Claim) -> Finding:
     each = ", ".join(f"{title(name.removesuffix(' step'))} {value:.2f}" for name, value in ratios.items())
     slower = int((ratios > 1).sum())
     return Finding(
-        status_of(bool((ratios >= claim.number).all()), 2 * slower >= len(ratios)),
+        status_of(bool((ratios >= claim.number).all()), slower == len(ratios)),
         f"A baseline's step over GNAQ's (medians): {each} times; {slower} of {len(ratios)} baselines are slower, "
         f"{int((ratios >= claim.number).sum())} by the claimed factor. GNAQ's refinement before training is not "
         "counted.",
@@ -238,7 +247,7 @@ def faster_training(results: Results, claim: Claim) -> Finding:
     )
 
 
-@rule(RUNS)
+@rule(RUNS, "our form of GNAQ above all quantizers, data set by data set")
 def datasets_covered(results: Results, claim: Claim) -> Finding:
     """In part at most, since the paper's four data sets are not known to us. In part if GNAQ at 2 bits (D = 64) is
     clearly above every quantized baseline in Recall@10 and NDCG@10 (paired t-tests over seeds, Holm over those of a
@@ -305,7 +314,7 @@ def ablation_pair(results: Results, setting: str, without: str) -> tuple[pd.Data
     return rows[same & (settings[setting] == usual[setting])], rows[same & (settings[setting] == without)], dict(usual)
 
 
-@rule("gnnq run rec_ablations")
+@rule("gnnq run rec_ablations", "NDCG@10 of our form with the part against without")
 def part_helps(results: Results, claim: Claim, setting: str, without: str) -> Finding:
     """Judged by GNAQ at 2 bits with and without the part, all else equal, by the per cent that NDCG@10 changes per data
     set. Holds if it is higher with it on every data set (paired t-tests over seeds, Holm, 5 %; 3 seeds or more); in

@@ -136,15 +136,19 @@ def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
 
 
 def claims_table(papers: Sequence[str] = ("A", "B"), results: Results | None = None) -> str:
-    """The README's table of claims in Markdown: claim, the paper's number, ours, verdict.
+    """The README's table of claims in Markdown: claim, what it is judged by, the paper's number, ours, verdict.
 
     Args:
         papers: whose claims.
         results: everything stored, if not given.
     """
     verdicts = judge_all(results, [claim for claim in load_claims() if claim.paper in papers])
-    head = ["", "claim", "paper", "ours", "verdict"]
+    head = ["", "claim", "judged by", "paper", "ours", "verdict"]
     lines = [
-        [v.claim.name, v.claim.text, v.claim.stated, v.finding.ours or "–", v.finding.status.value] for v in verdicts
-    ]
+        [
+            v.claim.name, v.claim.text, find_rule(v.claim.rule).judged_by or "–", v.claim.stated, v.finding.ours or "–",
+            v.finding.status.value,
+        ]
+        for v in verdicts
+    ]  # fmt: skip
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])

@@ -59,11 +59,11 @@ def bench(pubmed, cs, generated, released=9.0, threads=1, full_ms=5.0):
     [
         ((5.2, 6.0, 7.0), 9.0, HOLDS),
         ((4.0, 6.0, 7.0), 3.0, IN_PART),
-        ((4.0, 4.0, 4.0), 9.0, IN_PART),
-        ((4.0, 4.0, 4.0), 5.0, NOT),
-        ((6.0, 6.0, None), 5.0, IN_PART),
+        ((4.0, 4.0, 4.0), 3.0, IN_PART),
+        ((0.9, 6.0, 7.0), 9.0, NOT),
+        ((6.0, 6.0, None), 9.0, NOT),
     ],
-    ids=["all", "some", "against the release", "none", "one case missing"],
+    ids=["all", "some", "faster only", "slower on one, whatever the release's path takes", "one case missing"],
 )
 def test_speedup(factors, released, expected):
     assert status("A1", inference=bench(*factors, released=released)) is expected
@@ -89,7 +89,7 @@ def test_speedup_reads_every_generated_graph():
         {**row, "case": "generated-9-9-16 (9 nodes)"} for row in bench(None, None, 2.0) if row["case"].startswith("gen")
     ]
     found = verdict("A1", inference=bench(6.0, 6.0, 6.0) + second).finding
-    assert found.status is IN_PART and found.value == 2.0 and "(4 graphs)" in found.ours
+    assert found.status is IN_PART and found.value == 2.0 and "(4 cases)" in found.ours
 
 
 def stages(bits, others=0.0):
@@ -111,9 +111,10 @@ def test_all_stages(rows, expected):
 
 def methods(best, earlier, full=84.0, dataset="cora", table="methods_cora_scratch"):
     rows = runs("accuracy_public", [full, full + 0.2] * 3, method="fp32", bits=32, dataset=dataset)
-    for name in ("qlr", "bt", "bt_star"):
+    for name, validated in (("qlr", 70.0), ("bt", 72.0), ("bt_star", 71.0)):
         values = [best, best + 1, best + 0.6, best]
         rows += runs(table, values, method=name, start="scratch", dataset=dataset)
+        rows += runs(table, [validated] * 4, "val_accuracy", method=name, start="scratch", dataset=dataset)
     for name in ("minmax", "lsq", "degree_quant"):
         values = [earlier, earlier - 1, earlier, earlier]
         rows += runs(table, values, method=name, start="scratch", dataset=dataset)
@@ -134,6 +135,15 @@ def test_int2_has_to_hold_on_every_data_set():
     found = verdict("A4", good + methods(52.0, 61.0, **citeseer)).finding
     assert found.status is IN_PART
     assert "Cora BT" in found.ours and "CiteSeer" in found.ours and "CiteSeer: BT 52.4 ± 0.5 (4) %, 19.7" in found.why
+
+
+def test_the_best_method_is_chosen_on_validation():
+    rows = [row for row in methods(77.0, 20.0) if row["method"] != "bt_star"]
+    rows += runs(
+        "methods_cora_scratch", [90.0] * 4, method="bt_star", start="scratch"
+    )  # best on test, last on validation
+    rows += runs("methods_cora_scratch", [10.0] * 4, "val_accuracy", method="bt_star", start="scratch")
+    assert verdict("A4", rows).finding.ours == "Cora BT 77.4 ± 0.5 (4)"
 
 
 def test_int2_reads_the_seeds_of_every_table():
@@ -189,8 +199,8 @@ def depth(int2, gcn=None, seeds=3):
     rows, noise = [], [0.0, 0.2, -0.1][:seeds]
     several = lambda value: [value + n for n in noise]  # noqa: E731
     for layers, full, low in ((8, 84.0, 83.0), (64, 83.5, int2)):
-        rows += runs("depth", several(full), method="fp32", bits=32, num_layers=layers)
-        rows += runs("depth", several(low), method="node_pow2", num_layers=layers)
+        rows += runs("depth", several(full), method="fp32", bits=32, num_layers=layers, multiplier=True)
+        rows += runs("depth", several(low), method="node_pow2", num_layers=layers, multiplier=True)
     if gcn:
         for layers, value in ((2, 81.0), (64, gcn)):
             values = [value + 3 * n for n in noise]
@@ -205,6 +215,17 @@ def depth(int2, gcn=None, seeds=3):
 )
 def test_depth_kept(rows, expected):
     assert status("A6", rows) is expected
+
+
+def test_smp_without_its_multiplier_is_not_taken_for_smp():
+    assert status("A6", [{**row, "multiplier": False} for row in depth(82.5, 25.0)]) is NOT_RUN
+
+
+def test_appnp_is_told_at_the_deepest_layer_alone():
+    other = {"method": "fp32", "bits": 32, "model": "appnp"}
+    rows = depth(82.5, 25.0) + runs("paper_depth_cora_baselines", [90.0] * 3, num_layers=32, **other)
+    rows += runs("paper_depth_cora_baselines", [80.0] * 3, num_layers=64, **other)
+    assert "APPNP has 80.0 ± 0.0 (3) % there" in verdict("A6", rows).finding.why
 
 
 def switched(on, off):
@@ -315,22 +336,25 @@ def test_error_by_degree(qlr, bt, expected):
     ids=["near", "in part", "many deviations", "far", "far above", "far, wide spread"],
 )
 def test_printed_accuracy(mean, std, expected):  # INT2 SMP: 73.3 on one random split
-    rows = runs("paper_random_cora", [mean - std, mean, mean + std], method="qlr", as_released=False, split="random")
-    assert status("N7", rows) is expected
+    assert status("N7", printed([mean - std, mean, mean + std])) is expected
+
+
+def printed(values, as_released=False, multiplier=True):
+    where = {"split": "random", "multiplier": multiplier}
+    return runs("paper_random_cora", values, method="qlr", as_released=as_released, **where)
 
 
 def test_a_printed_accuracy_is_held_against_runs_as_released_where_stored():
-    rows = runs("paper_random_cora", [60.0, 61.0, 62.0], method="qlr", as_released=False, split="random")
+    rows = printed([60.0, 61.0, 62.0]) + printed([1.0, 2.0, 3.0], multiplier=False)  # APPNP, which was not printed
     assert "the corrected gradient" in verdict("N7", rows).finding.why
-    rows += runs("paper_random_cora", [72.0, 73.0, 74.0], method="qlr", as_released=True, split="random")
+    rows += printed([72.0, 73.0, 74.0], as_released=True)
     found = verdict("N7", rows).finding
     assert found.ours == "73.0 ± 1.0 (3)" and "Ours has the gradient of the release" in found.why
 
 
 def test_a_wide_spread_alone_does_not_make_a_printed_accuracy_hold():
     for mean, expected in ((66.0, NOT), (69.0, IN_PART)):
-        rows = runs("paper_random_cora", [mean - 10, mean, mean + 10], method="qlr", as_released=False, split="random")
-        assert status("N7", rows) is expected
+        assert status("N7", printed([mean - 10, mean, mean + 10])) is expected
 
 
 def test_the_public_split_is_not_compared_with_a_random_one():
@@ -423,7 +447,13 @@ def test_gain_over_quantizers(name, metric, factors, expected):
 
 def test_seeds_of_one_data_set_are_no_data_sets():
     """Three seeds on one data set agree, but they are one data set: no test, so nothing is clearly above."""
-    assert status("B1", gains((1.4,))) is NOT
+    assert status("B1", gains((1.4,))) is IN_PART
+
+
+def test_the_average_without_bigear_is_told():
+    rows = gains((1.10, 1.10, 1.10)) + rec("bigear", [0.09], dataset="d0", bits=1)
+    assert "Without BiGeaR, which has 1 bit, the average is +10.0 %" in verdict("B1", rows).finding.why
+    assert "BiGeaR" not in verdict("B1", gains((1.10, 1.10, 1.10))).finding.why
 
 
 def test_gains_are_those_of_common_seeds():
@@ -485,9 +515,9 @@ def test_keeps_full_precision(changes, expected):
     assert status("B4", rows) is expected
 
 
-@pytest.mark.parametrize(("ms", "expected"), [(40.0, HOLDS), (60.0, IN_PART), (120.0, IN_PART), (210.0, NOT)])
+@pytest.mark.parametrize(("ms", "expected"), [(40.0, HOLDS), (60.0, IN_PART), (99.0, IN_PART), (120.0, NOT)])
 def test_faster_training(ms, expected):
-    """One baseline far slower than all does not decide: of three, two have to be slower than GNAQ."""
+    """Two baselines that are far slower do not decide: all have to be slower than GNAQ."""
     times = {"gnaq step": ms, "lsq step": 100.0, "n2uq step": 200.0, "bigear step": 900.0, "LightGCN step": 1.0}
     rows = [{"variant": name, "median_ms": value} for name, value in times.items()]
     assert status("B5", [], lightgcn=rows) is expected
@@ -651,7 +681,8 @@ def test_claims_table_has_a_line_per_claim_of_the_papers():
     papers = [claim for claim in CLAIMS.values() if claim.paper in ("A", "B")]
     assert len(lines) == 2 + len(papers)
     assert lines[2].startswith("| A1 | INT2 inference") and lines[2].endswith("| 5.11 times | – | not run |")
-    assert all(line.count(" | ") == 4 for line in lines)
+    assert all(line.count(" | ") == 5 for line in lines)
+    assert not any("| – | – |" in line for line in lines)  # each says what it is judged by
 
 
 def test_a_run_that_stands_in_two_tables_counts_once():
