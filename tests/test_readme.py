@@ -139,10 +139,12 @@ def test_accuracy_table_by_hand():
     rows = pd.DataFrame(
         {"dataset": "cora", "bits": [32, 32, 2], "bits_per_value": [32, 32, 2.29], "value": [84.0, 85.0, 83.5]}
     )
-    assert readme.accuracy_table(rows).splitlines() == [
+    continued = pd.DataFrame({"dataset": ["cora", "cora"], "value": [85.0, 87.0]})
+    assert readme.accuracy_table(rows, continued).splitlines() == [
         "|  | Cora | bits, Cora |",
         "| --- | --- | --- |",
         "| FP32 | 84.5 ± 0.7 (2) | 32.00 |",
+        "| FP32, trained on with the same budget | 86.0 ± 1.4 (2) | 32.00 |",
         "| INT2 | 83.5 (1) | 2.29 |",
     ]
 

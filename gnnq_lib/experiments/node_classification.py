@@ -52,7 +52,9 @@ class Config(ExperimentConfig):
         dataset, split, split_seed: see `load_dataset`; a folder path is accepted as data set (see `load_folder`).
         model: propagation scheme or deep baseline.
         method, bits: see `models.methods`; bits is 32 for fp32.
-        start: "fp32" starts from a full-precision model and distils from it; "scratch" trains as in the paper.
+        start: "fp32" starts from a full-precision model and distils from it; "scratch" trains as in the paper;
+            "continued", for fp32 only, trains a full-precision model on with the budget and the distillation that
+            low-bit models from full precision have.
         num_layers, hidden, dropout: architecture.
         epochs, lr, weight_decay, second_weight_decay, quantizer_lr, step_lr, schedule, distillation: see
             `TrainingOptions`;
@@ -73,7 +75,7 @@ class Config(ExperimentConfig):
     model: ModelName = "smp"
     method: Literal[tuple(m.value for m in Method)] = "node_pow2"  # type: ignore[valid-type]
     bits: int = Field(default=2, validate_default=True)
-    start: Literal["fp32", "scratch"] = "fp32"
+    start: Literal["fp32", "scratch", "continued"] = "fp32"
     num_layers: int = Field(default=10, ge=0, le=256)
     hidden: int | None = Field(default=None, ge=1)
     dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -111,6 +113,13 @@ class Config(ExperimentConfig):
             raise ValueError("2 to 8, or 32 for full precision, are accepted")
         return bits
 
+    @field_validator("start")
+    @classmethod
+    def _start(cls, start: str, info: ValidationInfo) -> str:
+        if start == "continued" and info.data.get("method") != "fp32" and info.data.get("bits") != 32:
+            raise ValueError("'continued' is for method 'fp32'; low-bit models take 'fp32' or 'scratch'")
+        return start
+
     @field_validator("placement", "dropout_first")
     @classmethod
     def _as_in_deep_models(cls, value: str | bool, info: ValidationInfo) -> str | bool:
@@ -136,6 +145,11 @@ class Config(ExperimentConfig):
         """True unless everything is full precision."""
         return self.method != "fp32" and self.bits != 32
 
+    @property
+    def has_teacher(self) -> bool:
+        """True if training goes on from a full-precision model, which is the teacher too."""
+        return self.start == "continued" or (self.low_bit and self.start == "fp32")
+
 
 RECIPES = {
     "fp32": {"dropout": 0.8, "epochs": 200, "lr": 0.02, "weight_decay": 5e-4, "second_weight_decay": 5e-4,
@@ -158,12 +172,12 @@ def resolve(config: Config) -> Config:
     recipe = {"hidden": 64, **RECIPES[_recipe_name(config)]}
     if config.model in DEEP_MODELS:
         own = deep_recipe(config.model, config.dataset)
-        fine_tuned = config.low_bit and config.start == "fp32"  # for which only the architecture is the model's own
-        recipe.update({name: own[name] for name in ("hidden", "dropout")} if fine_tuned else own)
+        # Of a model that starts from a teacher only the architecture is its own.
+        recipe.update({name: own[name] for name in ("hidden", "dropout")} if config.has_teacher else own)
+    elif config.has_teacher:
+        recipe.update(FINE_TUNE_RECIPES.get(config.dataset, {}))
     elif not config.low_bit:
         recipe.update(FP32_RECIPES.get(config.dataset, {}))
-    elif config.start == "fp32":
-        recipe.update(FINE_TUNE_RECIPES.get(config.dataset, {}))
     if config.dataset not in DATASETS and config.bits > 2 and _recipe_name(config) == "fine_tune":
         recipe["step_lr"] = FOLDER_STEP_LR
     missing = {name: value for name, value in recipe.items() if getattr(config, name) is None}
@@ -255,7 +269,7 @@ def fit(config: Config, graph: Graph | None = None, **train_arguments: object) -
     config = resolve(config)
     graph = graph or load_graph(config.dataset, config.split, config.split_seed, config.device)
     teacher, teacher_logits = None, None
-    if config.low_bit and config.start == "fp32":
+    if config.has_teacher:
         teacher = _teacher(teacher_config(config), graph)
         teacher_logits = evaluate(teacher, graph)
     model = build_model(config, graph)
@@ -336,9 +350,9 @@ def _rules(config: Config, graph: Graph) -> MethodOptions:
 
 
 def _recipe_name(config: Config) -> str:
-    if not config.low_bit:
-        return "fp32"
-    return "fine_tune" if config.start == "fp32" else "scratch"
+    if config.has_teacher:
+        return "fine_tune"
+    return "scratch" if config.low_bit else "fp32"
 
 
 def _training_options(config: Config, teacher: Tensor | None) -> TrainingOptions:

@@ -13,7 +13,15 @@ from gnnq_lib.datasets import DATASETS, csbm_graph, random_split, write_example_
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments import node_classification as nc
 from gnnq_lib.experiments.config import config_key, make_config
-from gnnq_lib.experiments.node_classification import Config, build_model, fit, load_graph, resolve, run_one
+from gnnq_lib.experiments.node_classification import (
+    Config,
+    build_model,
+    fit,
+    load_graph,
+    resolve,
+    run_one,
+    teacher_config,
+)
 from gnnq_lib.experiments.store import ResultsStore
 from gnnq_lib.experiments.tables import load_table
 from gnnq_lib.experiments.training import Graph, evaluate
@@ -41,6 +49,7 @@ def config(**values) -> Config:
     "values",
     [
         FP32,
+        {**FP32, "start": "continued"},
         {"start": "scratch"},
         {"start": "fp32"},
         {"method": "bt_star", "start": "scratch"},
@@ -61,6 +70,20 @@ def test_every_kind_of_run_trains(graph, values):
     logits = evaluate(model, graph)
     assert torch.isfinite(logits).all() and len(history.loss) == 3
     assert graph.accuracy(logits, graph.dataset.test_mask) == history.test_accuracy[history.best_epoch]
+
+
+def test_continued_full_precision_has_the_low_bit_models_start_and_budget(graph):
+    plain, low = config(**FP32), resolve(config(epochs=None))
+    on = resolve(config(**FP32, start="continued", epochs=None))
+    budget = ("epochs", "lr", "weight_decay", "schedule", "distillation", "dropout")
+    assert [getattr(on, name) for name in budget] == [getattr(low, name) for name in budget] and on.distillation > 0
+    assert teacher_config(on) == teacher_config(low)
+    still = config(**FP32, start="continued", epochs=1, lr=1e-12)  # hardly moves away from where it starts
+    teacher = fit(teacher_config(resolve(still)), graph)[0]
+    assert torch.allclose(fit(still, graph)[0].weight1, teacher.weight1, atol=1e-6)
+    assert not torch.allclose(fit(plain, graph)[0].weight1, teacher.weight1, atol=1e-3)
+    with pytest.raises(InputError, match="'continued' is for method 'fp32'"):
+        config(start="continued")
 
 
 @pytest.mark.gpu
