@@ -210,6 +210,18 @@ def test_recommendation_table_by_hand():
     ]
 
 
+def test_cells_of_the_state_before_training_are_marked():
+    configs = {key: {"method": "lsq", "bits": 2, "linear_head": False} for key in "ab"}
+    measured = {"recall@10": 0.2, "ndcg@10": 0.1, "model_bytes": 100}
+    rows = [
+        {"config_key": key, "dataset": name, "metric": metric, "value": value}
+        for key, name, epoch in (("a", "lastfm", 0), ("b", "ml-1m", 20))
+        for metric, value in {**measured, "best_epoch": epoch}.items()
+    ]
+    table = readme.recommendation_table(pd.DataFrame(rows).assign(method="lsq"), configs, ("lastfm", "ml-1m"))
+    assert "| 20.00 (1)† | 10.00 (1)† | 20.00 (1) | 10.00 (1) |" in table
+
+
 def test_the_state_after_the_last_epoch_has_a_line_of_its_own():
     configs = {"a": {"method": "gnaq_as_released", "bits": 2, "linear_head": False}}
     values = {"recall@10": 0.18, "ndcg@10": 0.17, "last_recall@10": 0.09, "last_ndcg@10": 0.08, "model_bytes": 100}

@@ -67,8 +67,8 @@ class NotMeasuredError(InputError):
 
 
 def accuracy_table(rows: pd.DataFrame, continued: pd.DataFrame) -> str:
-    """Data sets across, bits down: accuracy mean ± std (n) and the largest bits per value of a stage; below FP32 the same
-    trained on with the low-bit models' budget.
+    """Data sets across, bits down: accuracy mean ± std (n) and the largest bits per value of a stage; below FP32 the
+    same trained on with the low-bit models' budget.
     """
     datasets = [name for name in ("cora", "citeseer", "pubmed") if name in set(rows.dataset)]
     head = ["", *(dataset_title(name) for name in datasets), *(f"bits, {dataset_title(name)}" for name in datasets)]
@@ -163,7 +163,8 @@ def size_table(rows: pd.DataFrame) -> str:
 def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict], wanted_sets: tuple[str, ...]) -> str:
     """Methods down; per data set Recall@10 and NDCG@10 in per cent; how many times smaller than FP32.
 
-    Metrics are those of the epoch that validation chose, in the line `AFTER_LAST` those of the last one.
+    Metrics are those of the epoch that validation chose, in the line `AFTER_LAST` those of the last one. A dagger marks
+    cells with runs of which validation chose the state before training.
 
     Raises:
         NotMeasuredError: no rows of these data sets.
@@ -176,8 +177,10 @@ def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict], wanted_se
     for label, wanted in RECOMMENDERS.items():
         part = rows[(settings[list(wanted)] == pd.Series(wanted)).all(axis=1)]
         prefix = "last_" if label == AFTER_LAST else ""
+        untrained = set() if prefix else set(part[(part.metric == "best_epoch") & (part.value == 0)].config_key)
         cells = [
             mean_std(found.assign(value=100 * found.value), digits=2)
+            + "†" * (not untrained.isdisjoint(found.config_key))
             for dataset in datasets
             for metric in ("recall@10", "ndcg@10")
             for found in [part[(part.dataset == dataset) & (part.metric == prefix + metric)]]
@@ -300,16 +303,25 @@ def _searches(batch: int, column: str = "speedup_vs_best_fp32") -> pd.Series:
     return rows[rows.path.str.startswith("packed") & (rows.batch == batch)][column]
 
 
-def _points_lost(datasets: tuple[str, ...]) -> pd.Series:
-    rows = _accuracy("accuracy_public")
-    means = rows[rows.dataset.isin(datasets)].pivot_table(index="dataset", columns="bits", values="value")
-    means = means.reindex(columns=[32, 2])
-    return _measured((means[32] - means[2]).dropna(), "accuracy_public at 32 and 2 bits")
+def _points_lost(datasets: tuple[str, ...], against: str = "accuracy_public") -> pd.Series:
+    """Points of accuracy that INT2 loses on average per data set, against the full precision of a table."""
+    low, full = (
+        rows[rows.dataset.isin(datasets) & (rows.bits == bits)].groupby("dataset").value.mean()
+        for rows, bits in ((_accuracy("accuracy_public"), 2), (_accuracy(against), 32))
+    )
+    return _measured((full - low).dropna(), f"accuracy_public at 2 bits and {against} at 32")
 
 
 def _int2_on_cora() -> pd.Series:
     rows = _accuracy("accuracy_public")
     return _measured(rows[(rows.dataset == "cora") & (rows.bits == 2)].value, "accuracy_public at 2 bits on Cora")
+
+
+def _slow_kernels() -> str:
+    """How many timed rows of packed kernels are slower than the fastest full-precision path."""
+    rows = _bench("kernels")
+    packed = rows[rows.path.str.startswith("packed")].speedup_vs_best_fp32.dropna()
+    return f"{(packed < 1).sum()} of {len(packed)}"
 
 
 def _claimed(claim: str) -> str:
@@ -365,6 +377,7 @@ def untrained_as_released(rows: pd.DataFrame, configs: dict[str, dict]) -> str:
 NUMBERS: dict[str, Callable[[], str]] = {
     "int2_points_lost": lambda: f"{_points_lost(('cora', 'citeseer')).max():.1f}",
     "int2_points_lost_pubmed": lambda: f"{_points_lost(('pubmed',)).max():.1f}",
+    "int2_points_lost_continued": lambda: _span(_points_lost(("cora", "citeseer", "pubmed"), "accuracy_continued")),
     "int2_cora": lambda: _span(_int2_on_cora()),
     "lists_random": lambda: _span(_lists(trained=False).speedup_vs_best_fp32),
     "lists_trained": lambda: _span(_lists(trained=True).speedup_vs_best_fp32),
@@ -374,6 +387,7 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "searches_256": lambda: _span(_searches(256)),
     "searches_1": lambda: _span(_searches(1)),
     "searches_found": lambda: _span(100 * _searches(256, "recall"), 0),
+    "slow_kernels": _slow_kernels,
     "claimed_int2": lambda: _claimed("A1"),
     "claimed_int4": lambda: _claimed("A2"),
     "qlr_cora": lambda: _qlr("cora", as_released=False),

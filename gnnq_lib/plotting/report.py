@@ -319,7 +319,8 @@ def points_lost_by_form(results: pd.DataFrame) -> Figure | None:
         axes.set_visible(number < len(places))
     panels[(len(places) - 1) // columns][0].set_xlabel("points of test accuracy lost against FP32", loc="left")
     drawing.legend(*panels[0][0].get_legend_handles_labels(), ncols=len(SCHEMES), loc="outside lower center",
-                   title="bars: standard deviation over seeds or random splits")  # fmt: skip
+                   title="bars: standard deviation of the low-bit runs; axis linear to 2 points, then logarithmic",
+                   title_fontsize=SMALL_LETTERS)  # fmt: skip
     set_finding(drawing, _lost_finding(table))
     return drawing
 
@@ -332,7 +333,7 @@ def _lost_finding(table: pd.DataFrame) -> str:
         return "Points lost by every low-bit form"
     least = f"{ours.min():.1f} lost" if ours.min() >= 0 else f"{-ours.min():.1f} gained"
     return (
-        f"INT2 from FP32 weights (ours): from {least} to {ours.max():.1f} points lost; from scratch, as in the paper, "
+        f"INT2 from FP32 weights (ours): from {least} to {ours.max():.1f} points lost; from scratch (QLR, BT, BT*), "
         f"{theirs.min():.1f} to {theirs.max():.1f} lost ({runs_text(table.n)} a mark)"
     )
 

@@ -158,7 +158,7 @@ def range_calibration(results: pd.DataFrame) -> Figure | None:
     panels[0].invert_yaxis()
     drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
                    title="bars: standard deviation over seeds")  # fmt: skip
-    set_finding(drawing, f"Cora, INT2 from scratch: {_calibration_finding(rows)}")
+    set_finding(drawing, f"Cora, INT2 from scratch, where ranges are measured: {_calibration_finding(rows)}")
     return drawing
 
 
@@ -173,10 +173,8 @@ def _calibration_finding(rows: pd.DataFrame) -> str:
     cases = kept.groupby(level=["method", "gradient"])
     spread, noise = cases["mean"].agg(lambda means: means.max() - means.min()), cases["std"].max()
     clear = int((spread > 2 * noise).sum())
-    text = (
-        f"where ranges are measured matters in {clear or 'none'} of {len(spread)} cases (differences above twice the "
-        f"seeds' standard deviation; {runs_text(groups['size'])})"
-    )
+    found = f"it has an effect in {clear} of {len(spread)} cases" if clear else "no effect found"
+    text = f"{found} (differences above twice the seeds' standard deviation; {runs_text(groups['size'])})"
     return text + (
         f"; {len(failed)} setting{'s' * (len(failed) > 1)} with a failed seed left out" if len(failed) else ""
     )

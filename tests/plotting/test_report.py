@@ -184,6 +184,6 @@ def test_points_lost_are_drawn_per_data_set_split_and_scheme(stored):
     (marks,) = [c for c in drawing.axes[0].containers if len(c[0].get_xdata())]
     assert marks.get_label() == "EMP" and sorted(marks[0].get_xdata()) == [0.0, 18.0]
     assert " ".join(drawing.get_suptitle().split()) == (
-        "INT2 from FP32 weights (ours): from 0.0 lost to 0.0 points lost; from scratch, as in the paper, 18.0 to 18.0 "
+        "INT2 from FP32 weights (ours): from 0.0 lost to 0.0 points lost; from scratch (QLR, BT, BT*), 18.0 to 18.0 "
         "lost (n = 2 a mark)"
     )

@@ -91,9 +91,11 @@ def calibration(failed):
 
 def test_a_collapsed_setting_is_counted_and_hides_nothing(stored):
     shared = "(differences above twice the seeds' standard deviation; n = 3)"
-    assert title(figures.range_calibration(stored(calibration(71.0)))).endswith(f"matters in 4 of 4 cases {shared}")
+    assert title(figures.range_calibration(stored(calibration(71.0)))).endswith(
+        f"it has an effect in 4 of 4 cases {shared}"
+    )
     assert title(figures.range_calibration(stored(calibration(20.0)))).endswith(
-        f"matters in 3 of 4 cases {shared}; 1 setting with a failed seed left out"
+        f"it has an effect in 3 of 4 cases {shared}; 1 setting with a failed seed left out"
     )
 
 
