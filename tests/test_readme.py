@@ -220,6 +220,9 @@ def test_cells_of_the_state_before_training_are_marked():
     ]
     table = readme.recommendation_table(pd.DataFrame(rows).assign(method="lsq"), configs, ("lastfm", "ml-1m"))
     assert "| 20.00 (1)† | 10.00 (1)† | 20.00 (1) | 10.00 (1) |" in table
+    rounded = {key: {**c, "method": "post_training_node"} for key, c in configs.items()}
+    rows = pd.DataFrame(rows).assign(method="post_training_node")  # never trained: nothing to mark
+    assert "†" not in readme.recommendation_table(rows, rounded, ("lastfm", "ml-1m"))
 
 
 def test_the_state_after_the_last_epoch_has_a_line_of_its_own():

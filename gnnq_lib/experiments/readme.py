@@ -177,7 +177,8 @@ def recommendation_table(rows: pd.DataFrame, configs: dict[str, dict], wanted_se
     for label, wanted in RECOMMENDERS.items():
         part = rows[(settings[list(wanted)] == pd.Series(wanted)).all(axis=1)]
         prefix = "last_" if label == AFTER_LAST else ""
-        untrained = set() if prefix else set(part[(part.metric == "best_epoch") & (part.value == 0)].config_key)
+        may_train = not prefix and not part.method.str.startswith("post_training").any()
+        untrained = set(part[(part.metric == "best_epoch") & (part.value == 0)].config_key) if may_train else set()
         cells = [
             mean_std(found.assign(value=100 * found.value), digits=2)
             + "†" * (not untrained.isdisjoint(found.config_key))
