@@ -165,7 +165,8 @@ def int2_where_others_fail(results: Results, claim: Claim) -> Finding:
         )
         sentences.append(
             f"{title(dataset)}: {title(ours.method.iloc[0])} {spread_of(ours)} %, {gaps[dataset]:.1f} points below FP32"
-            f" {spread_of(reference)}; above {sum(above.values())} of {len(above)}: against {each}"
+            f" on the same seeds (all of FP32: {spread_of(reference)}); above {sum(above.values())} of {len(above)}: "
+            f"against {each}"
         )
     return Finding(
         status_of(all(won.values()), any(won.values())),
@@ -462,7 +463,7 @@ def bt_star_helps(results: Results, claim: Claim) -> Finding:
     gains = Gains(parts)
     return Finding(
         gains.status,
-        f"BT* against BT: {gains.each()}.",
+        f"BT* against BT on Cora: {gains.each()}.",
         "; ".join(f"{name} {spread_of(parts[name][0])}" for name in parts),
         "; ".join(f"{name} {test.difference:+.1f}" for name, test in gains.tests.items()) + " points against BT",
         min(test.difference for test in gains.tests.values()),
@@ -541,7 +542,8 @@ def _unlike(model: str, method: str, released: bool) -> str:
         return f" Ours has {settings}; the printed run is the release's throughout."
     gradient = "the gradient of the release" if released else "the corrected gradient of the range factors"
     operator = "the release's EMP operator and " if model == "emp_released" else ""
-    return f" Ours has {operator}{gradient} and {settings}; the printed run is the release's throughout."
+    stages = "and quantizes the new state and the final scores, which the release leaves in full precision"
+    return f" Ours has {operator}{gradient} and {settings}, {stages}."
 
 
 @rule("gnnq run paper_depth_{dataset}_baselines")

@@ -411,7 +411,8 @@ def recovers(results: Results, claim: Claim, method: str, metric: str) -> Findin
         status = Status.CANNOT_TELL  # what one or two sets lose refutes no claim about others
     return Finding(
         at_most_in_part(status, len(shares)),
-        f"Share of FP32's {metric} that {title(method)} keeps at D = {BIGEAR_WIDTH}: {told(shares)}.",
+        f"Share of FP32's {metric} that {title(method)} keeps at D = {BIGEAR_WIDTH}, here with 3 layers: "
+        f"{told(shares)}.",
         span_and_spread(shares, 1, " %", "data sets"),
         f"{shares.mean() - claim.number:+.1f} points",
         float(shares.mean()),
