@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -236,12 +237,15 @@ def load_split(dataset: str, protocol: Protocol = "lightgcn", split_seed: int = 
         400
     """
     if dataset in INTERACTION_SETS:
-        return _load_split(dataset, protocol, split_seed, share)
+        # Another data folder may hold another form of a data set: it is part of what the split is kept under.
+        return _load_split(dataset, protocol, split_seed, share, os.environ.get("GNNQ_DATA"))
     return _load_split.__wrapped__(dataset, protocol, split_seed, share)  # a folder's content can change
 
 
 @lru_cache(maxsize=2)
-def _load_split(dataset: str, protocol: Protocol, split_seed: int, share: float) -> RatingSplit:
+def _load_split(
+    dataset: str, protocol: Protocol, split_seed: int, share: float, folder: str | None = None
+) -> RatingSplit:
     return split_interactions(load_interactions(dataset, seed=split_seed), protocol, split_seed, share)
 
 
@@ -391,27 +395,36 @@ def _low_bit(config: Config, split: RatingSplit, say: Callable[[str], object] | 
 def _train_low_bit(
     config: Config, split: RatingSplit, model: Recommender, say: Callable[[str], object] | None
 ) -> tuple[TrainHistory, dict[str, float]]:
-    """Train from a checkpoint or anew; the history, and test metrics of the state after the last epoch."""
+    """The history, and test metrics of the state after the last epoch."""
     last: dict[str, float] = {}
     ks = [k for k in KS if k <= split.data.num_items]
-    checkpoint = checkpoint_file(config, split)
+
+    def score(model: Recommender) -> None:
+        last.update(evaluate(model, split, "test", ks))
+
+    return _train_resumably(checkpoint_file(config, split), model, split, _options(config), say, score), last
+
+
+def _train_resumably(
+    checkpoint: Path,
+    model: Recommender,
+    split: RatingSplit,
+    options: TrainOptions,
+    say: Callable[[str], object] | None,
+    final: Callable[[Recommender], object] | None = None,
+) -> TrainHistory:
+    """Train from the checkpoint or anew; the checkpoint is there until it is done."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(checkpoint.with_suffix(".lock")):
-        history = train(
-            model,
-            split,
-            _options(config),
-            checkpoint,
-            say,
-            final=lambda model: last.update(evaluate(model, split, "test", ks)),
-        )
+        history = train(model, split, options, checkpoint, say, final=final)
         checkpoint.unlink()
-    return history, last
+    return history
 
 
 def checkpoint_file(config: Config, split: RatingSplit) -> Path:
-    """Where a low-bit training keeps its state until it is done: named by all settings and the interactions."""
-    facts = config.model_dump_json(exclude={"experiment"}) + fingerprint(split.train, split.val)
+    """Where a training keeps its state until it is done: named by its settings and the interactions."""
+    settings = _teacher_settings(config) if is_teacher(config) else config.model_dump_json(exclude={"experiment"})
+    facts = settings + fingerprint(split.train, split.val)
     return cache_dir() / "recommendation" / f"training-{sha256_bytes(facts.encode())[:12]}.pt"
 
 
@@ -419,44 +432,43 @@ def _full_precision(
     config: Config, split: RatingSplit, say: Callable[[str], object] | None = None
 ) -> TrainedRecommender:
     """Train or load a full-precision table."""
-    # A folder's content can change under its name, so its runs are not kept.
-    kept = config.dataset in INTERACTION_SETS
-    file = kept_file(config) if kept else None
     used = split.with_validation_in_training() if config.refit else split
     graph = BipartiteGraph(used.train, config.device)
     model = LightGCN(graph, config.dim, config.num_layers, config.seed)
-    if file is None:
-        history, seconds = _train_full_precision(config, split, model, None, say)
-        return TrainedRecommender(config, model, split, history, seconds)
+    if config.dataset not in INTERACTION_SETS:  # a folder's content can change under its name: nothing is kept
+        return TrainedRecommender(config, model, split, *_train_full_precision(config, split, model, say))
+    file = kept_file(config)
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):  # parallel runs with the same teacher train it once
-        loaded = _load_kept(file, model, split.data.source)
+        loaded = _load_kept(file, model, split)
         if loaded is None:
-            history, seconds = _train_full_precision(config, split, model, file.with_suffix(".pt"), say)
-            _keep(file, model, history, seconds, split.data.source)
-            loaded = history, seconds
-            file.with_suffix(".pt").unlink(missing_ok=True)
+            loaded = _train_full_precision(config, split, model, say)
+            _keep(file, model, *loaded, split)
     return TrainedRecommender(config, model, split, *loaded)
 
 
 def kept_file(config: Config) -> Path:
     """Where the table of a full-precision run is kept: named by the settings that shape it, and by no others."""
+    digest = sha256_bytes(_teacher_settings(config).encode())[:12]
+    return cache_dir() / "recommendation" / f"{config.dataset}-{digest}.safetensors"
+
+
+def _teacher_settings(config: Config) -> str:
     names = ("dataset", "protocol", "split_seed", "share", "dim", "num_layers", "seed", "epochs", "batch_size", "lr",
              "l2", "schedule", "eval_every", "patience", "refit", "device", "sampling")  # fmt: skip
-    text = json.dumps(without_old_values({name: getattr(config, name) for name in names}))
-    return cache_dir() / "recommendation" / f"{config.dataset}-{sha256_bytes(text.encode())[:12]}.safetensors"
+    return json.dumps(without_old_values({name: getattr(config, name) for name in names}))
 
 
 def _train_full_precision(
-    config: Config, split: RatingSplit, model: LightGCN, checkpoint: Path | None, say: Callable[[str], object] | None
+    config: Config, split: RatingSplit, model: LightGCN, say: Callable[[str], object] | None
 ) -> tuple[TrainHistory, float]:
-    options = _options(config)
+    options, checkpoint = _options(config), checkpoint_file(config, split)
     if not config.refit:
-        history = train(model, split, options, checkpoint, say)
+        history = _train_resumably(checkpoint, model, split, options, say)
         return history, history.train_seconds + history.eval_seconds
     chosen = _full_precision(config.model_copy(update={"refit": False}), split, say)
     values = {**asdict(options), "epochs": chosen.history.best_epoch}
-    history = train(model, split.with_validation_in_training(), TrainOptions(**values), checkpoint, say)
+    history = _train_resumably(checkpoint, model, split.with_validation_in_training(), TrainOptions(**values), say)
     history.best_epoch = chosen.history.best_epoch
     return history, chosen.seconds + history.train_seconds
 
@@ -467,15 +479,16 @@ def _options(config: Config) -> TrainOptions:
     return TrainOptions(**{name: getattr(config, name) for name in names}, clip=clip)
 
 
-def _keep(file: Path, model: LightGCN, history: TrainHistory, seconds: float, source: str) -> None:
+def _keep(file: Path, model: LightGCN, history: TrainHistory, seconds: float, split: RatingSplit) -> None:
     from safetensors.torch import save
 
-    facts = {"history": json.dumps(asdict(history)), "seconds": str(seconds), "source": source}
+    facts = {"history": json.dumps(asdict(history)), "seconds": str(seconds), "source": split.data.source}
+    facts["split"] = fingerprint(split.train, split.val)
     atomic_write(file, save({"table": model.table().detach().cpu().contiguous()}, metadata=facts))
 
 
-def _load_kept(file: Path, model: LightGCN, source: str) -> tuple[TrainHistory, float] | None:
-    """The history and seconds of a kept table, put into the model; None if there is none of this source."""
+def _load_kept(file: Path, model: LightGCN, split: RatingSplit) -> tuple[TrainHistory, float] | None:
+    """The history and seconds of a kept table, put into the model; None if there is none of this split."""
     from safetensors import SafetensorError, safe_open
 
     if not file.is_file():
@@ -486,7 +499,8 @@ def _load_kept(file: Path, model: LightGCN, source: str) -> tuple[TrainHistory, 
     except SafetensorError:
         file.unlink()
         return None
-    if facts["source"] != source:  # MovieLens-100K has another split in the package index
+    # MovieLens-100K has another split in the package index, whose test items may have trained this table.
+    if facts.get("split") != fingerprint(split.train, split.val):
         return None
     with torch.no_grad():
         model.embedding.copy_(table)

@@ -87,7 +87,7 @@ class PackedClassifier:
         if isa == native.REFERENCE or self.shape[1] > LARGEST_ROW:
             result = propagate(self.graph, two_layer(self.features, self.weights), self.plan)
             return result if out is None else out.copy_(result)
-        out = torch.empty(self.shape) if out is None else out
+        out = torch.empty(self.shape, dtype=torch.float32, device=device) if out is None else out
         scores = self._scores()
         layers, steps = self._arguments()
         layers.out = steps.x = scores.data_ptr()
@@ -99,7 +99,7 @@ class PackedClassifier:
     def _scores(self) -> Tensor:
         """Memory for what the layers hand to the steps; each thread keeps its own."""
         if not hasattr(self._of_thread, "scores"):
-            self._of_thread.scores = torch.empty(self.shape)
+            self._of_thread.scores = self.weights.bias2.new_empty(self.shape)
         return self._of_thread.scores
 
     def _arguments(self) -> tuple[native.TwoLayerArgs, native.PropagateArgs]:

@@ -62,6 +62,13 @@ class CSRGraph:
         self._edge_rows: Tensor | None = None
         self._pattern: Tensor | None = None
 
+    def __getstate__(self) -> tuple[Tensor, Tensor, int]:
+        """What a copy or a pickle is made of; all else, `_versions` above all, belongs to the tensors of this graph."""
+        return self.row_ptr, self.col, self.num_cols
+
+    def __setstate__(self, state: tuple[Tensor, Tensor, int]) -> None:
+        self.__init__(*state)
+
     @staticmethod
     def _check_pointers(row_ptr: Tensor, num_edges: int) -> None:
         if int(row_ptr[0]) != 0 or int(row_ptr[-1]) != num_edges:
@@ -145,7 +152,7 @@ class CSRGraph:
             [[1.0, 0.0, 1.0]]
         """
         if self._pattern is None:
-            ones = torch.ones(self.num_edges, device=self.device)
+            ones = torch.ones(self.num_edges, dtype=torch.float32, device=self.device)
             self._pattern = torch.sparse_csr_tensor(self.row_ptr.to(torch.int32), self.col, ones, self.shape)
         return self._pattern
 

@@ -214,7 +214,7 @@ def large_empty(num_rows: int, num_values: int, device: torch.device | str = "cp
         >>> large_empty(2, 3).shape
         torch.Size([2, 3])
     """
-    table = torch.empty(num_rows, num_values, device=device)
+    table = torch.empty(num_rows, num_values, dtype=torch.float32, device=device)
     library, _ = _load()
     if library is not None and table.device.type == "cpu":
         library.gnnq_ask_for_large_pages(table.data_ptr(), table.numel() * table.element_size())

@@ -8,7 +8,7 @@ only these (`SparseRows`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -38,13 +38,29 @@ class SparseRows:
 
     values: Tensor
     place: Tensor
+    _version: int | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_range("places", self.place, len(self.values))
+        # How often it was written to; tensors made under torch.inference_mode do not count that.
+        object.__setattr__(self, "_version", None if self.place.is_inference() else self.place._version)
+
+    def __reduce__(self) -> tuple[type[SparseRows], tuple[Tensor, Tensor]]:
+        """A copy is made, and checked, anew: its tensors count from another number on."""
+        return SparseRows, (self.values, self.place)
+
+    def check_unchanged(self) -> None:
+        """Raise InputError when somebody wrote into `place` after it was checked."""
+        if self._version is not None and self._version != self.place._version:
+            raise InputError("the places of SparseRows were changed in place; make new SparseRows from the new places")
 
     @classmethod
     def at(cls, nodes: Tensor, rows: Tensor, num_rows: int) -> SparseRows:
-        """From distinct nodes, int64 (n,), and their rows, float32 (n, D)."""
+        """From distinct nodes, int64 (n,), and their rows, float32 (n, D).
+
+        Raises:
+            InputError: a node out of range, or twice.
+        """
         values = values_for(rows)
         values[:-1] = rows
         return cls(values, places(nodes, num_rows))
@@ -70,7 +86,7 @@ def places(nodes: Tensor, num_rows: int) -> Tensor:
     """Where each of `num_rows` rows stands in `nodes`, int32 (num_rows,); len(nodes) for those that do not.
 
     Raises:
-        InputError: a node out of range.
+        InputError: a node out of range, or twice.
 
     Example:
         >>> places(torch.tensor([2, 0]), num_rows=3).tolist()
@@ -80,6 +96,10 @@ def places(nodes: Tensor, num_rows: int) -> Tensor:
     check_range("nodes", nodes, num_rows)
     place = torch.full((num_rows,), count, dtype=torch.int32, device=nodes.device)
     place[nodes] = torch.arange(count, dtype=torch.int32, device=nodes.device)
+    if int((place < count).sum()) < count:
+        raise InputError(
+            f"{count} nodes given, some of them twice; distinct nodes are accepted: add up their rows first"
+        )
     return place
 
 
@@ -106,14 +126,15 @@ def neighbour_sum(
         row_scale: float32 (num_rows,), or None.
         rows: int64 (n,): only these rows i, in this order; None: all.
         added: float32 (num_rows, D), or None.
-        out: tensor to write the result to; not x or added. Large results are then not allocated anew, whose pages
-            cost almost as much time as the sums.
+        out: tensor to write the result to, in memory of its own. Large results are then not allocated anew, whose
+            pages cost almost as much time as the sums.
 
     Returns:
         float32 (num_rows, D), or (n, D) with `rows`.
 
     Raises:
-        InputError: an argument of wrong type, dtype, shape or device, or a row out of range.
+        InputError: an argument of wrong type, dtype, shape or device, a row out of range, an out that shares memory
+            with what is read.
 
     Example:
         >>> graph = CSRGraph(torch.tensor([0, 2, 3]), torch.tensor([0, 1, 1]))
@@ -122,7 +143,9 @@ def neighbour_sum(
     """
     width = _check(graph, x, source_scale, row_scale, rows, added)
     if out is not None:
-        _check_out(out, (graph.num_rows if rows is None else rows.numel(), width), graph, (x, added))
+        shape = (graph.num_rows if rows is None else rows.numel(), width)
+        check_tensor("out", out, torch.float32, shape, graph.device)
+        _check_own_memory(out, {"x": x, "added": added, "source_scale": source_scale, "row_scale": row_scale})
     isa = native.path_for(graph.device)
     if isa != native.REFERENCE:
         return _native_neighbour_sum(graph, x, source_scale, row_scale, rows, added, out, isa)
@@ -149,6 +172,7 @@ def torch_neighbour_sum(
     return _torch_neighbour_sum(graph, x, source_scale, row_scale, rows, added)
 
 
+@torch.no_grad()
 def _torch_neighbour_sum(
     graph: CSRGraph,
     x: Tensor | SparseRows,
@@ -191,7 +215,7 @@ def _native_neighbour_sum(
     num_rows = graph.num_rows if rows is None else rows.numel()
     fresh = out is None
     if fresh:
-        out = torch.empty(num_rows, x.shape[1])
+        out = x.new_empty(num_rows, x.shape[1])
     tensors = (graph.row_ptr, graph.col, rows, x, x_place, source_scale, row_scale, added, added_place, out)
     pointers = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
     sizes = (num_rows, graph.num_edges, x.shape[1], torch.get_num_threads(), fresh)
@@ -226,6 +250,7 @@ def _check(
 def _check_table(name: str, table: Tensor | SparseRows, num_rows: int, width: int | None, graph: CSRGraph) -> int:
     """D of a table that is as it should be."""
     if isinstance(table, SparseRows):
+        table.check_unchanged()
         check_tensor(f"{name}.place", table.place, torch.int32, (num_rows,), graph.device)
         table, num_rows = table.values, table.values.shape[0]
     if not isinstance(table, Tensor) or table.dim() != 2:
@@ -235,9 +260,10 @@ def _check_table(name: str, table: Tensor | SparseRows, num_rows: int, width: in
     return table.shape[1]
 
 
-def _check_out(out: Tensor, shape: tuple[int, int], graph: CSRGraph, sources: tuple) -> None:
-    check_tensor("out", out, torch.float32, shape, graph.device)
-    for source in sources:
+def _check_own_memory(out: Tensor, sources: dict[str, Tensor | SparseRows | None]) -> None:
+    """Raise InputError where `out` shares bytes with what is still read while it is written; all are contiguous."""
+    start, end = out.data_ptr(), out.data_ptr() + out.nbytes
+    for name, source in sources.items():
         table = source.values if isinstance(source, SparseRows) else source
-        if table is not None and table.data_ptr() == out.data_ptr() and out.numel():
-            raise InputError("out is the memory of x or added, which are still read; give another tensor")
+        if table is not None and start < table.data_ptr() + table.nbytes and table.data_ptr() < end:
+            raise InputError(f"out shares memory with {name}, which is still read; give a tensor of its own")

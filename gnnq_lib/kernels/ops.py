@@ -124,14 +124,14 @@ def _pointer(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _result(call: SpmmCall | LinearCall, shape: tuple[int, int]) -> Tensor:
+def _result(call: SpmmCall | LinearCall, shape: tuple[int, int], device: torch.device) -> Tensor:
     if call.out is not None:
         return call.out
-    return torch.empty(shape, dtype=torch.float32 if call.float_out else torch.int32)
+    return torch.empty(shape, dtype=torch.float32 if call.float_out else torch.int32, device=device)
 
 
 def _native_spmm(call: SpmmCall, isa: str) -> Tensor:
-    out = _result(call, (call.graph.num_rows, call.rows.num_values))
+    out = _result(call, (call.graph.num_rows, call.rows.num_values), call.rows.device)
     native.call("spmm", isa, spmm_args(call, out))
     return out
 
@@ -171,7 +171,7 @@ def spmm_args(call: SpmmCall, out: Tensor) -> bytes:
 
 
 def _native_linear(call: LinearCall, isa: str) -> Tensor:
-    out = _result(call, (call.x.num_rows, call.weight.num_values))
+    out = _result(call, (call.x.num_rows, call.weight.num_values), call.x.device)
     native.call("linear", isa, linear_args(call, out))
     return out
 

@@ -171,8 +171,8 @@ class PropagationGraph:
         in_hub = self.run_ptr[row.clamp(max=max(hub_rows - 1, 0))] * _ROWS_AT_ONCE + number
         run = (row // _ROWS_AT_ONCE + hub_rows - hubs).clamp(min=0, max=vectors.numel() - 1)
         in_slice = (self.run_ptr[run] + number) * _ROWS_AT_ONCE + row % _ROWS_AT_ONCE
-        empty = torch.full((int(self.run_ptr[-1]) * _ROWS_AT_ONCE,), self.num_positions, dtype=torch.int32)
-        self.lane_col = empty.to(row.device).scatter_(0, torch.where(row < hub_rows, in_hub, in_slice), self.col)
+        empty = row.new_full((int(self.run_ptr[-1]) * _ROWS_AT_ONCE,), self.num_positions, dtype=torch.int32)
+        self.lane_col = empty.scatter_(0, torch.where(row < hub_rows, in_hub, in_slice), self.col)
 
     @property
     def num_nodes(self) -> int:

@@ -82,18 +82,18 @@ class RowQuantizer:
     @property
     def scale32(self) -> Tensor:
         """The scale as a float32 number."""
-        return torch.tensor(self.scale, dtype=torch.float32)
+        return torch.tensor(self.scale, dtype=torch.float32, device="cpu")
 
     @property
     def inverse32(self) -> Tensor:
         """1 / scale, rounded to float32."""
-        return torch.tensor(1.0, dtype=torch.float32) / self.scale32
+        return torch.tensor(1.0, dtype=torch.float32, device="cpu") / self.scale32
 
     def thresholds(self) -> Tensor:
         """float32 (max(M - 1, 1),): ranges above which the exponent is raised, from low to high."""
         exponents = [self.stride * j for j in range(max(self.num_exponents - 1, 1))]
-        powers = torch.tensor([2.0**e for e in exponents], dtype=torch.float32)
-        top, gamma = (torch.tensor(float(x), dtype=torch.float32) for x in (self.top_code, self.gamma))
+        powers = torch.tensor([2.0**e for e in exponents], dtype=torch.float32, device="cpu")
+        top, gamma = (torch.tensor(float(x), dtype=torch.float32, device="cpu") for x in (self.top_code, self.gamma))
         return ((self.scale32 * powers) * top) / gamma
 
     def quantize(self, x: Tensor, zero_anchored: bool = False) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ def score_difference(rows: Tensor, places: Tensor) -> Tensor:
     isa = _check(rows, places)
     if isa == native.REFERENCE:
         return _torch_difference(rows, places)
-    out = torch.empty(places.numel() // 3)
+    out = rows.new_empty(places.numel() // 3)
     _native(rows, places, None, out, isa)
     return out
 
@@ -95,11 +95,14 @@ def torch_score_difference_backward(rows: Tensor, places: Tensor, grad: Tensor) 
     return _torch_backward(rows, places, grad)
 
 
+@torch.no_grad()
 def _torch_difference(rows: Tensor, places: Tensor) -> Tensor:
     users, first, second = (F.embedding(part, rows) for part in places.chunk(3))
     if rows.is_cuda:
         return torch.linalg.vecdot(users, second - first)  # the fewest calls, in an order of its own
-    terms = F.pad(users * (second - first), (0, -rows.shape[1] % _PARTIAL_SUMS))
+    width = rows.shape[1]
+    wanted = max(1, -(-width // _PARTIAL_SUMS)) * _PARTIAL_SUMS  # rows without a value have sums of 0, too
+    terms = F.pad(users * (second - first), (0, wanted - width))
     total = terms.new_zeros(len(terms), _PARTIAL_SUMS)
     for part in terms.split(_PARTIAL_SUMS, dim=1):
         total = total + part
@@ -109,6 +112,7 @@ def _torch_difference(rows: Tensor, places: Tensor) -> Tensor:
     return total[:, 0]
 
 
+@torch.no_grad()
 def _torch_backward(rows: Tensor, places: Tensor, grad: Tensor) -> Tensor:
     users, first, second = (F.embedding(part, rows) for part in places.chunk(3))
     to_items = users * grad[:, None]

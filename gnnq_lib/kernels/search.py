@@ -6,6 +6,8 @@ Here a score is compared with the worst of those kept as soon as it is there.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -33,14 +35,14 @@ def search(
         codes: (D, N): a row of the table is a column here, so that many rows are unpacked at once; D to 65,536.
         queries: int8 (Q, D).
         factor, offset: float32 (N,), finite.
-        offset_scale: float32 (Q,), finite, and small enough that no score overflows.
+        offset_scale: float32 (Q,), finite, and small enough that no score can overflow.
         k: 1 to N.
 
     Returns:
         Scores, float32 (Q, k), falling, and row numbers, int64 (Q, k); of equal scores the lower row comes first.
 
     Raises:
-        InputError: an argument of wrong type, dtype, shape or device, or k out of range.
+        InputError: an argument of wrong type, dtype, shape or device, not finite or too large, or k out of range.
 
     Example:
         >>> codes = PackedCodes.from_codes(torch.tensor([[0, 3, 2]]), bits=2)  # stands for -3, 3, 1
@@ -53,7 +55,8 @@ def search(
     if isa == native.REFERENCE:
         return _torch_search(codes, queries, factor, offset, offset_scale, k)
     at_once = max(1, min(_QUERIES_AT_ONCE, _KEPT_AT_ONCE // k))
-    scores, rows = torch.empty(len(queries), k), torch.empty(len(queries), k, dtype=torch.int64)
+    shape = (len(queries), k)
+    scores, rows = factor.new_empty(shape), factor.new_empty(shape, dtype=torch.int64)
     for start in range(0, len(queries), at_once):
         part = slice(start, start + at_once)
         _native_search(codes, queries[part], factor, offset, offset_scale[part], scores[part], rows[part], isa)
@@ -141,3 +144,17 @@ def _check(codes: PackedCodes, queries: Tensor, factor: Tensor, offset: Tensor, 
         check_tensor(name, tensor, dtype, shape, codes.device)
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= codes.num_values:
         raise InputError(f"k={k!r} given; whole numbers from 1 to {codes.num_values} (the rows) are accepted")
+    _check_scores(codes, {"factor": factor, "offset": offset, "offset_scale": offset_scale})
+
+
+def _check_scores(codes: PackedCodes, factors: dict[str, Tensor]) -> None:
+    """Raise InputError where a score could be NaN: such a row is never kept, and the kernel relies on k that are."""
+    largest = {name: float(part.abs().max()) if part.numel() else 0.0 for name, part in factors.items()}
+    for name, value in largest.items():
+        if not math.isfinite(value):
+            raise InputError(f"{name} holds NaN or infinity; finite numbers are accepted")
+    times, shift = grid(codes.bits)
+    sums = 128 * codes.num_rows * max(abs(shift), times * (2**codes.bits - 1) + shift)
+    bound = sums * largest["factor"] + largest["offset_scale"] * largest["offset"]
+    if bound >= torch.finfo(torch.float32).max:
+        raise InputError(f"factor and offset given for scores up to {bound:.2g}; less than 3.4e38 is accepted")

@@ -118,7 +118,7 @@ class FeatureLayout:
         if int(codes.min()) < 0 or int(codes.max()) >= 1 << _MOST_PLANES:
             return None
         planes = int(codes.max()).bit_length()
-        entry, plane = ((codes[:, None].int() >> torch.arange(planes)) & 1).nonzero(as_tuple=True)
+        entry, plane = ((codes[:, None].int() >> torch.arange(planes, device=row.device)) & 1).nonzero(as_tuple=True)
         grouped = self._group(row[entry], feature[entry], None, plane, planes)
         return grouped.with_short_indices(self._pattern.num_cols)
 
@@ -133,9 +133,9 @@ class FeatureLayout:
     def _entries(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """The result's row, the feature and the code of every entry, row by row."""
         degree = self._pattern.degree[self._rows]
-        row = torch.arange(len(degree)).repeat_interleave(degree)
+        row = torch.arange(len(degree), device=degree.device).repeat_interleave(degree)
         first = self._pattern.row_ptr[self._rows] - (degree.cumsum(0) - degree)
-        edges = first[row] + torch.arange(len(row))
+        edges = first[row] + torch.arange(len(row), device=row.device)
         return row, self._pattern.col[edges], None if self._codes is None else self._codes[edges]
 
     def _group(
@@ -147,12 +147,12 @@ class FeatureLayout:
         counts = torch.bincount(row * planes + plane, minlength=num_rows * planes).view(num_rows, planes)
         order = _by_falling_counts(counts)
         position = torch.empty_like(order)
-        position[order] = torch.arange(num_rows)
+        position[order] = torch.arange(num_rows, device=row.device)
         # A place is a row of a plane of a group; the fullest of the four says how many steps that plane takes.
         place = (position[row] // _GROUP * planes + plane) * _GROUP + position[row] % _GROUP
         place, entry = torch.sort(place, stable=True)
         filled = torch.bincount(place, minlength=groups * planes * _GROUP)
-        step = torch.arange(len(place)) - (filled.cumsum(0) - filled)[place]
+        step = torch.arange(len(place), device=row.device) - (filled.cumsum(0) - filled)[place]
         steps = filled.view(-1, _GROUP).amax(1)
         row_ptr = torch.cat([steps.new_zeros(1), steps.cumsum(0)])
         to = (row_ptr[place // _GROUP] + step) * _GROUP + place % _GROUP
@@ -160,8 +160,8 @@ class FeatureLayout:
         def spread(values: Tensor, filler: int) -> Tensor:
             return values.new_full((int(row_ptr[-1]) * _GROUP,), filler).scatter_(0, to, values[entry])
 
-        code_sums = torch.zeros(groups * _GROUP, dtype=torch.int32)
-        code_sums[:num_rows] = (counts << torch.arange(planes)).sum(1)[order].int()
+        code_sums = row.new_zeros(groups * _GROUP, dtype=torch.int32)
+        code_sums[:num_rows] = (counts << torch.arange(planes, device=row.device)).sum(1)[order].int()
         col = spread(feature, self._pattern.num_cols)  # behind the last feature stands a row of zeros
         return GroupedEntries(row_ptr, col, order.int(), code_sums, None if codes is None else spread(codes, 0), planes)
 
@@ -179,11 +179,11 @@ def _repeated(row: Tensor, feature: Tensor, codes: Tensor | None) -> tuple[Tenso
 def _by_falling_counts(counts: Tensor) -> Tensor:
     """Order of rows in which neighbours have about as many entries in the first two planes, window by window."""
     if not counts.numel():
-        return torch.arange(len(counts))
+        return torch.arange(len(counts), device=counts.device)
     first, second = counts[:, 0], torch.zeros_like(counts[:, 0])
     if counts.shape[1] > 1:
         first, second = first // 3, counts[:, 1]  # rows that differ little in the one are told apart by the other
-    window = torch.arange(len(counts)) // _WINDOW
+    window = torch.arange(len(counts), device=counts.device) // _WINDOW
     key = (window * (first.max() + 1) - first) * (second.max() + 1) - second
     return torch.argsort(key, stable=True)
 
@@ -290,7 +290,7 @@ def two_layer(features: IntegerFeatures, weights: TwoLayerWeights) -> Tensor:
     isa = native.path_for(features.pattern.device)
     if isa == native.REFERENCE:
         return _torch_two_layer(features, weights)
-    out = torch.empty(features.pattern.num_rows, weights.weight2.num_values)
+    out = weights.bias2.new_empty(features.pattern.num_rows, weights.weight2.num_values)
     native.call("two_layer", isa, two_layer_args(features.layout, weights, out))
     return out
 

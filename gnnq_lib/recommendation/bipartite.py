@@ -34,6 +34,7 @@ class BipartiteGraph:
 
     Attributes:
         num_users, num_items, num_nodes: sizes; node num_users + i is item i.
+        products: "fused" or "matrix", what is used.
         adjacency: A without weights, neighbours in rising order.
         degree: float32 (|V|,).
         scale: D^-1/2, float32 (|V|,), 0 for isolated nodes.
@@ -58,7 +59,17 @@ class BipartiteGraph:
         self.adjacency = CSRGraph(row_ptr.to(device), col[order].to(device))
         self.degree = counts.float().to(device)
         self.scale = torch.where(self.degree > 0, self.degree.clamp(min=1).rsqrt(), 0.0)
-        self._products = self._products_named(products)
+        # On CUDA a step waits for the calls, not for the sums: one product with A_hat itself is the fewest calls.
+        self.products = products or ("matrix" if self.degree.is_cuda else "fused")
+        self._products = self._made_products()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle is made of: not the products, as PyTorch copies no sparse matrix."""
+        return {name: part for name, part in vars(self).items() if name != "_products"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._products = self._made_products()
 
     @property
     def num_nodes(self) -> int:
@@ -85,9 +96,25 @@ class BipartiteGraph:
         """
         if (self.num_users, self.num_items) != (pairs.num_users, pairs.num_items):
             return False
-        # The users' rows hold every interaction once, in the order that `pairs` has.
-        users, items = self.adjacency.row_ptr[: self.num_users + 1], self.adjacency.col[: self.num_entries // 2]
-        return np.array_equal(users.cpu(), pairs.row_ptr) and np.array_equal(items.cpu() - self.num_users, pairs.items)
+        row_ptr, items = self._lists()
+        return np.array_equal(row_ptr, pairs.row_ptr) and np.array_equal(items, pairs.items)
+
+    def has_any(self, pairs: UserItems) -> bool:
+        """Whether an interaction of `pairs`, of as many users and items, is an edge.
+
+        Example:
+            >>> graph = BipartiteGraph(UserItems([0, 1], [0, 1], 2, 2))
+            >>> graph.has_any(UserItems([0, 1], [1, 1], 2, 2)), graph.has_any(UserItems([0, 1], [1, 0], 2, 2))
+            (True, False)
+        """
+        row_ptr, items = self._lists()
+        keys = np.repeat(np.arange(self.num_users), np.diff(row_ptr)) * self.num_items + items
+        return bool(np.isin(pairs.keys, keys, assume_unique=True).any())
+
+    def _lists(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row pointers and items of the users: every interaction once, in the order that `UserItems` has."""
+        row_ptr, items = self.adjacency.row_ptr[: self.num_users + 1], self.adjacency.col[: self.num_entries // 2]
+        return row_ptr.cpu().numpy(), items.cpu().numpy() - self.num_users
 
     def neighbour_sum(self, x: Tensor) -> Tensor:
         """A x, shape (|V|, D), without a gradient: the sparse product everything here is made of."""
@@ -106,7 +133,13 @@ class BipartiteGraph:
 
         The same numbers up to rounding, with fewer passes over all nodes: a batch reads and changes few rows, so
         everything that can be done on these alone is.
+
+        Raises:
+            InputError: a node that is there twice; its gradient would be that of one of them.
         """
+        # Rising, as `Batch` has them: told without sorting.
+        if not bool((nodes[1:] > nodes[:-1]).all()) and nodes.unique().numel() < nodes.numel():
+            raise InputError(f"{nodes.numel()} nodes given, some of them twice; distinct nodes are accepted")
         return _Rows.apply(x, self._products, num_layers, nodes)
 
     def powers(self, x: Tensor, num_layers: int) -> list[Tensor]:
@@ -116,13 +149,11 @@ class BipartiteGraph:
             layers.append(self.normalised(layers[-1]))
         return layers
 
-    def _products_named(self, name: str | None) -> Products:
+    def _made_products(self) -> Products:
         kinds = {"fused": FusedProducts, "matrix": MatrixProducts}
-        # On CUDA a step waits for the calls, not for the sums: one product with A_hat itself is the fewest calls.
-        name = name or ("matrix" if self.degree.is_cuda else "fused")
-        if name not in kinds:
-            raise InputError(f"products={name!r} given; {' and '.join(kinds)} are accepted")
-        return kinds[name](self.adjacency, self.degree, self.scale)
+        if self.products not in kinds:
+            raise InputError(f"products={self.products!r} given; {' and '.join(kinds)} are accepted")
+        return kinds[self.products](self.adjacency, self.degree, self.scale)
 
 
 class Products(Protocol):
@@ -257,7 +288,8 @@ class FusedProducts:
             except IndexError:
                 buffer = None
             if buffer is None or buffer.shape[1] != width:
-                buffer = large_empty(len(self.scale), width, self.scale.device)
+                with torch.inference_mode(False):  # what is made under it can't be written to outside
+                    buffer = large_empty(len(self.scale), width, self.scale.device)
             taken.append(buffer)
         yield taken
         self._spare.extend(taken[: max(0, _SPARE - len(self._spare))])

@@ -11,6 +11,7 @@ from torch import Tensor
 from gnnq_lib.checks import check_choice
 from gnnq_lib.errors import InputError
 
+RangePlacement = Literal["midpoints", "released"]
 Placement = Literal["lloyd", "midpoints", "released"]
 PLACEMENTS = get_args(Placement)
 
@@ -95,7 +96,7 @@ def nearest_codes(table: Tensor, levels: Tensor) -> Tensor:
     return codes
 
 
-def range_levels(table: Tensor, bits: int, placement: Placement = "midpoints", per_node: bool = True) -> Tensor:
+def range_levels(table: Tensor, bits: int, placement: RangePlacement = "midpoints", per_node: bool = True) -> Tensor:
     """Levels from the range [lo, hi] of each node's values (or of all values).
 
     midpoints: lo + (k + 1/2) R / 2^b;   released: lo + (k + 1) R / (2^b + 1), k = 0 ... 2^b - 1 (GNAQ fact sheet, 3.1).
@@ -107,10 +108,14 @@ def range_levels(table: Tensor, bits: int, placement: Placement = "midpoints", p
     Returns:
         float32 (|V|, 2^b) or (1, 2^b), ascending.
 
+    Raises:
+        InputError: unknown placement, bits out of range.
+
     Example:
         >>> range_levels(torch.tensor([[0.0, 8.0]]), 2).tolist()
         [[1.0, 3.0, 5.0, 7.0]]
     """
+    check_choice("placement", placement, RangePlacement)
     values = table if per_node else table.reshape(1, -1)
     low, high = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
     steps = torch.arange(2 ** check_table_bits(bits), device=table.device)

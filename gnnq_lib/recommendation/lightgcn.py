@@ -115,7 +115,7 @@ def bpr(rows: Tensor, batch: Batch, bias: Tensor | None = None) -> Tensor:
     """Mean of softplus(score(u, j) - score(u, i)), score(u, i) = <h_u, h_i> + bias_i.
 
     Args:
-        rows: (n, D): rows of H at batch.nodes.
+        rows: float32 (n, D): rows of H at batch.nodes.
         batch: who is compared with whom.
         bias: (n,), a number per row of the batch's nodes; None: without.
 
@@ -129,6 +129,14 @@ def bpr(rows: Tensor, batch: Batch, bias: Tensor | None = None) -> Tensor:
 
 def score_differences(rows: Tensor, places: Tensor, bias: Tensor | None = None) -> Tensor:
     """score(u, j) - score(u, i), (batch,), for the rows at `places`: users, then items i, then items j.
+
+    Args:
+        rows: float32 (n, D): rows of H.
+        places: int64 (3 * batch,), in 0 to n - 1.
+        bias: (n,), a number per row; None: without.
+
+    Raises:
+        InputError: rows or places of another dtype or shape, or a place out of range.
 
     Example:
         >>> score_differences(torch.tensor([[2.0], [1.0], [4.0]]), torch.tensor([0, 1, 2])).tolist()
@@ -209,7 +217,10 @@ class LightGCN(Recommender):
         self, graph: BipartiteGraph, dim: int = 64, num_layers: int = 3, seed: int = 0, table: Tensor | None = None
     ) -> None:
         super().__init__(graph, num_layers)
-        table = initial_table(graph, dim, seed) if table is None else self.checked_start(table, dim)
+        if table is None:
+            table, self._start = initial_table(graph, dim, seed), f"random, seed {seed}"
+        else:
+            table = self.checked_start(table, dim)
         self.embedding = nn.Parameter(large_empty(*table.shape, table.device).copy_(table))
 
     def table(self) -> Tensor:
@@ -224,8 +235,9 @@ def initial_table(graph: BipartiteGraph, dim: int, seed: int) -> Tensor:
         InputError: dim out of range.
     """
     check_dim(dim)
-    generator = torch.Generator().manual_seed(seed)
-    return (0.1 * torch.randn(graph.num_nodes, dim, generator=generator)).to(graph.device)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    shape = (graph.num_nodes, dim)
+    return (0.1 * torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")).to(graph.device)
 
 
 def check_dim(dim: int) -> int:

@@ -42,7 +42,7 @@ class RecommenderHeader(BaseModel):
     """The facts of a packed recommender besides its tensors; stored as JSON. Immutable, checked on creation.
 
     Attributes:
-        dataset: name of the data set it was trained on, or path of a folder.
+        dataset: name of the data set it was trained on, or of a folder.
         bits, dim: of a code; D.
         level_bits: 16 or 32.
         num_users, num_items, num_layers: sizes; L.
@@ -50,6 +50,7 @@ class RecommenderHeader(BaseModel):
         item_bias: whether a number per item is added to the scores.
         num_train, num_val: interactions that the graph has, and those kept for validation (seen as well).
         interactions: fingerprint of both.
+        graph: fingerprint of the former alone; "" in files of before it was kept.
         stored_interactions: whether the file holds them; otherwise they come from the data set.
         protocol, split_seed, share: how they come from the data set; see `split_interactions`.
         config: the settings of the training run.
@@ -74,6 +75,7 @@ class RecommenderHeader(BaseModel):
     num_train: _Size
     num_val: _Count
     interactions: str = ""
+    graph: str = ""
     stored_interactions: bool = False
     protocol: Protocol = "lightgcn"
     split_seed: _Count = 0
@@ -194,13 +196,27 @@ class PackedRecommender:
         Args:
             train: the interactions it was trained on.
             device: where it runs.
+
+        Raises:
+            InputError: other interactions.
         """
+        self._check_train(train)
         graph = BipartiteGraph(train, device)
         return StoredTable(graph, self.low_bit_table(), self.tensors.get("item_bias"), self.header.num_layers)
 
     def expected_bytes(self) -> int:
         """Size of the file by formula, metadata included."""
         return file_bytes(_header_text(self.header), self.header.layout())
+
+    def _check_train(self, train: UserItems) -> None:
+        header = self.header
+        known = (header.num_users, header.num_items, header.num_train)
+        given = (train.num_users, train.num_items, len(train))
+        if given != known or header.graph not in ("", fingerprint(train)):
+            raise InputError(
+                f"{given[2]} interactions of {given[0]} users and {given[1]} items given; the {known[2]} of {known[0]} "
+                f"users and {known[1]} items that this model was trained on are accepted"
+            )
 
     def _part(self, part: str) -> UserItems:
         header = self.header
@@ -262,6 +278,7 @@ def pack_recommender(
         num_train=len(split.train),
         num_val=len(split.val),
         interactions=fingerprint(split.train, split.val),
+        graph=fingerprint(split.train),
         stored_interactions=with_interactions,
         protocol=split.protocol,
         split_seed=split_seed,
@@ -302,8 +319,8 @@ def load_recommender(path: Path | str) -> PackedRecommender:
     return FORMAT.read(path, RecommenderHeader, PackedRecommender)
 
 
-def fingerprint(train: UserItems, val: UserItems) -> str:
-    """Sixteen hexadecimal digits that stand for the interactions of a split.
+def fingerprint(train: UserItems, *more: UserItems) -> str:
+    """Sixteen hexadecimal digits that stand for interactions, as a split's training and validation part.
 
     Example:
         >>> pairs = UserItems([0], [0], 1, 2)
@@ -311,7 +328,7 @@ def fingerprint(train: UserItems, val: UserItems) -> str:
         False
     """
     digest = hashlib.sha256(f"{train.num_users} {train.num_items}".encode())
-    for part in (train, val):
+    for part in (train, *more):
         digest.update(f" {len(part)} ".encode() + part.keys.astype("<i8").tobytes())
     return digest.hexdigest()[:16]
 

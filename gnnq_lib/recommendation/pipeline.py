@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.config import make_config
 from gnnq_lib.experiments.recommendation import Config, TrainedRecommender, train_recommender
+from gnnq_lib.files import atomic_write
 from gnnq_lib.recommendation.gnaq import LowBitRecommender
 from gnnq_lib.recommendation.lightgcn import Recommender
 from gnnq_lib.recommendation.packed import load_recommender, pack_recommender, save_recommender
@@ -24,7 +26,7 @@ COMPARED_K = 20
 
 
 class ListsDifferError(RuntimeError):
-    """A packed recommender whose lists are not those of the trained one; the file was removed."""
+    """A packed recommender whose lists are not those of the trained one; it was not written."""
 
 
 @dataclass(frozen=True)
@@ -85,27 +87,28 @@ def train_and_pack(
 
     Args:
         config: see `recommender_config`.
-        out: the file to write.
-        with_interactions: put the interactions into the file; always done for a folder of your own, whose name says
-            nothing on another machine.
+        out: the file to write; one that is there is replaced by a file that gave the same lists, or stays.
+        with_interactions: see `save_trained`.
         say: takes lines of progress.
 
     Raises:
-        InputError: settings or data that are not accepted.
+        InputError: settings or data that are not accepted; a place that cannot be written to, said before training.
         ListsDifferError: the file gives other lists than the trained model.
     """
+    out = check_writable(out)
     trained = train_recommender(config, say=say)
-    file = save_trained(trained, out, with_interactions or config.dataset not in INTERACTION_SETS)
-    packed = load_recommender(file)
+    with tempfile.TemporaryDirectory() as folder:
+        content = save_trained(trained, Path(folder) / out.name, with_interactions).read_bytes()
+        packed = load_recommender(Path(folder) / out.name)
     split, header = trained.split, packed.header
-    loaded = packed.model(split.train)
+    loaded = packed.model(split.train, config.device)
     k = min(COMPARED_K, header.num_items)
     differing = other_lists(trained.model, loaded, split, k)
     if differing:
-        file.unlink()
         raise ListsDifferError(
             f"{differing} of {header.num_users} users get other lists from the file; please report it"
         )
+    atomic_write(out, content)
     found = evaluate(loaded, split, "test", [k])
     return RecommenderReport(
         header.dataset,
@@ -118,14 +121,39 @@ def train_and_pack(
         found[f"ndcg@{k}"],
         k,
         differing,
-        file.stat().st_size,
+        len(content),
         header.formula_bytes,
         header.fp32_bytes,
     )
 
 
+def check_writable(out: Path | str) -> Path:
+    """Return `out` as a `Path` if a file can be written there, else raise InputError; its folder is made if missing.
+
+    Example:
+        >>> check_writable(Path(tempfile.mkdtemp()) / "new" / "m.safetensors").name
+        'm.safetensors'
+    """
+    out = Path(out)
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give the name of the file to write")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror}); give a place where you may write") from None
+    return out
+
+
 def save_trained(trained: TrainedRecommender, out: Path | str, with_interactions: bool = False) -> Path:
     """Pack a trained recommender and write it.
+
+    Args:
+        trained: of a method with codes and levels.
+        out: the file to write.
+        with_interactions: put the interactions into the file; always done for a folder of your own, whose name says
+            nothing on another machine. Its titles are not put there.
 
     Raises:
         InputError: a model without a table of codes and levels.
@@ -138,7 +166,7 @@ def save_trained(trained: TrainedRecommender, out: Path | str, with_interactions
         model,
         trained.split,
         level_bits=config.level_bits,
-        with_interactions=with_interactions,
+        with_interactions=with_interactions or config.dataset not in INTERACTION_SETS,
         split_seed=config.split_seed,
         share=config.share,
         config=settings,
@@ -152,5 +180,5 @@ def other_lists(one: Recommender, other: Recommender, split: RatingSplit, k: int
     users = torch.from_numpy(np.arange(split.train.num_users))
     one.eval()
     other.eval()
-    lists = [top_items(*model.score_tables(), [split.train, split.val], users, k) for model in (one, other)]
+    lists = [top_items(*model.score_tables(), [split.train, split.val], users, k).cpu() for model in (one, other)]
     return int((lists[0] != lists[1]).any(dim=1).sum())

@@ -26,7 +26,7 @@ def top_items(user_table: Tensor, item_table: Tensor, masked: Sequence[UserItems
         k: 1 to num_items.
 
     Raises:
-        InputError: k out of range.
+        InputError: k out of range, masked interactions of other numbers of users or items.
 
     Example:
         >>> seen = UserItems([0], [0], 1, 3)
@@ -34,6 +34,8 @@ def top_items(user_table: Tensor, item_table: Tensor, masked: Sequence[UserItems
         [[2, 1]]
     """
     check_k(k, item_table.shape[0])
+    for pairs in masked:
+        _check_sizes("masked", pairs, user_table, item_table)
     at_once = _SCORES_AT_ONCE_ON_CUDA if user_table.is_cuda else _SCORES_AT_ONCE
     lists = [_lists(pairs, users.device) for pairs in masked]
     parts = []
@@ -64,7 +66,8 @@ def evaluate_ranking(
         "recall@10", "ndcg@10", "precision@10", ... as fractions.
 
     Raises:
-        InputError: a k out of range, NaN in a table, no target at all.
+        InputError: a k out of range, NaN in a table, no target at all, interactions of other numbers of users or items
+            than the tables have rows.
 
     Example:
         >>> target = UserItems([0, 0], [0, 2], 1, 3)
@@ -76,6 +79,7 @@ def evaluate_ranking(
     for name, table in (("user", user_table), ("item", item_table)):
         if not torch.isfinite(table).all():
             raise InputError(f"the {name} table holds NaN or infinite values; train with a smaller learning rate")
+    _check_sizes("target", target, user_table, item_table)
     users = torch.as_tensor(np.flatnonzero(target.counts), device=user_table.device)
     if not users.numel():
         raise InputError("there is no target interaction to score; give a test (or validation) part that has some")
@@ -109,6 +113,14 @@ def check_k(k: int, num_items: int) -> int:
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= num_items:
         raise InputError(f"k={k!r} given; whole numbers from 1 to {num_items} (the number of items) are accepted")
     return k
+
+
+def _check_sizes(kind: str, pairs: UserItems, user_table: Tensor, item_table: Tensor) -> None:
+    if (pairs.num_users, pairs.num_items) != (len(user_table), len(item_table)):
+        raise InputError(
+            f"{kind} interactions of {pairs.num_users} users and {pairs.num_items} items given for tables of "
+            f"{len(user_table)} and {len(item_table)}; equal numbers are accepted"
+        )
 
 
 def pairs_of(pairs: UserItems, users: Tensor) -> tuple[Tensor, Tensor]:

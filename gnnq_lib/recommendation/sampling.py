@@ -13,6 +13,7 @@ from gnnq_lib.datasets.interactions import UserItems
 from gnnq_lib.errors import InputError
 
 Sampling = Literal["interactions", "users"]
+LARGEST_SEED = 2**39 - 1  # with the number of an epoch, below 2**24, behind it: 63 bits
 
 
 class TripletSampler:
@@ -31,12 +32,13 @@ class TripletSampler:
     Args:
         pairs: training interactions.
         batch_size: triplets per batch, from 1; the last batch of an epoch is smaller.
-        seed: every epoch has a stream of its own, so training can resume at any epoch.
+        seed: from 0 to 2**39 - 1; every epoch has a stream of its own, so training can resume at any epoch.
         device: where batches are drawn.
         sampling: see above.
 
     Raises:
-        InputError: batch_size below 1, another word for `sampling`, or no interaction left to train on.
+        InputError: batch_size below 1, a seed out of range, another word for `sampling`, or no interaction left to
+            train on.
 
     Example:
         >>> sampler = TripletSampler(UserItems([0, 0, 1], [0, 2, 1], 2, 3), batch_size=8, seed=0)
@@ -54,7 +56,7 @@ class TripletSampler:
     ) -> None:
         self.batch_size = check_whole("batch_size", batch_size, 1)
         self.sampling = check_choice("sampling", sampling, Sampling)
-        self.seed, self.device = seed, torch.device(device)
+        self.seed, self.device = check_whole("seed", seed, 0, LARGEST_SEED), torch.device(device)
         counts = torch.as_tensor(pairs.counts)
         users, items = torch.as_tensor(pairs.users), torch.as_tensor(pairs.items)
         rank = torch.arange(len(pairs)) - torch.as_tensor(pairs.row_ptr)[users]

@@ -44,10 +44,10 @@ class Recommendations:
 
 
 class RecommendationServer:
-    """Ranks all items for users by a model's propagated tables, which are computed once.
+    """Ranks all items for users by a model's propagated tables, which are computed once and kept on the CPU.
 
     Args:
-        model: any recommender.
+        model: any recommender, on any device.
         seen: interactions that are never recommended, such as training and validation.
         titles: one per item, if there are any.
 
@@ -65,7 +65,7 @@ class RecommendationServer:
         self.seen, self.titles = list(seen), titles
         model.eval()
         with torch.no_grad():
-            self._user_table, self._item_table = model.score_tables()
+            self._user_table, self._item_table = (table.cpu() for table in model.score_tables())
         self.num_users, self.num_items = self._user_table.shape[0], self._item_table.shape[0]
 
     def recommend(self, users: Sequence[int], k: int = 10) -> Recommendations:
@@ -160,7 +160,7 @@ class CompactTables:
         """
         check_k(k, self.items.num_rows)
         if not users.numel():
-            return users.new_zeros(0, k), torch.zeros(0, k)
+            return users.new_zeros(0, k), self.unit.new_zeros(0, k)
         for end in users.aminmax():
             _known("user", end.item(), self.users.num_rows)
         if not seen:
@@ -168,7 +168,7 @@ class CompactTables:
             return found.rows, found.scores
         # A list of k and as many more as a user has seen holds k unseen ones. Users who have seen as much go together.
         counts = sum(torch.from_numpy(pairs.counts)[users] for pairs in seen)
-        items, scores = users.new_full((len(users), k), NOBODY), torch.full((len(users), k), -torch.inf)
+        items, scores = users.new_full((len(users), k), NOBODY), self.unit.new_full((len(users), k), -torch.inf)
         for chunk in torch.argsort(counts).split(_USERS_AT_ONCE):
             length = min(k + int(counts[chunk].max()), self.items.num_rows)
             found = self.items.search(self.user_rows(users[chunk]), length)
@@ -180,7 +180,7 @@ def compact_tables(user_table: Tensor, item_table: Tensor, user_bits: int = 4, i
     """Quantize propagated tables for ranking.
 
     With 4 and 2 bits, both tables take 9.6, 10.3 and 10.5 times less than FP32 at D = 64, 128, 256 where there are as
-    many items as in Gowalla (1.4 per user).
+    many items as in Gowalla (1.4 per user). What is returned is on the CPU.
 
     Args:
         user_table: float32 (num_users, D). item_table: float32 (num_items, D); see `Recommender.score_tables`.
@@ -191,6 +191,7 @@ def compact_tables(user_table: Tensor, item_table: Tensor, user_bits: int = 4, i
     """
     if not bool(torch.isfinite(user_table).all()):
         raise InputError("the user table holds NaN or infinity; finite numbers are accepted")
+    user_table, item_table = user_table.cpu(), item_table.cpu()
     unit = user_table.abs().max().clamp(min=1e-30)
     low, high = user_table.amin(dim=1, keepdim=True), user_table.amax(dim=1, keepdim=True)
     low, step = (low / unit).half(), ((high - low) / (unit * (2**user_bits - 1))).half()
@@ -238,7 +239,8 @@ def serve(path: Path | str, root: Path | str | None = None) -> RecommendationSer
 def training_split(packed: PackedRecommender, root: Path | str | None = None) -> RatingSplit:
     """The interactions a packed recommender was trained on, from the file if it has them, else from the data set.
 
-    Titles come from the data set; a file with interactions of its own does without if the data set is not at hand.
+    Titles come from the data set; a file with interactions of its own does without if the data set is not at hand, or
+    is a folder of your own.
 
     Raises:
         InputError: the data set's interactions are others than those of the training.
@@ -264,7 +266,9 @@ def _titles(packed: PackedRecommender, root: Path | str | None) -> tuple[str, ..
     """Titles from a known data set that is on this machine and has as many items."""
     name = packed.header.dataset
     spec = INTERACTION_SETS.get(name)
-    if spec is None or not spec.forms or not (root or at_hand([form for form, _ in spec.forms])):
+    forms = [form for form, _ in spec.forms] if spec else []
+    in_root = bool(root) and any(all((Path(root) / path).is_file() for path in form.files) for form in forms)
+    if not forms or not (in_root or at_hand(forms)):
         return None
-    data = load_interactions(name, root)
+    data = load_interactions(name, root if in_root else None)
     return data.titles if data.num_items == packed.header.num_items else None

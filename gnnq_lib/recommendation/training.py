@@ -20,14 +20,16 @@ from gnnq_lib.checks import check_choice, check_number, check_whole
 from gnnq_lib.datasets.interactions import RatingSplit
 from gnnq_lib.errors import InputError
 from gnnq_lib.files import atomic_write
+from gnnq_lib.recommendation.bipartite import BipartiteGraph
 from gnnq_lib.recommendation.lightgcn import Recommender
 from gnnq_lib.recommendation.ranking import evaluate_ranking
-from gnnq_lib.recommendation.sampling import Sampling, TripletSampler
+from gnnq_lib.recommendation.sampling import LARGEST_SEED, Sampling, TripletSampler
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_FORMAT = 2
 Schedule = Literal["constant", "cosine"]
+Part = Literal["val", "test"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class TrainOptions:
         patience: evaluations without gain before training stops; 0: never stop early.
         select_k: the epoch with the best validation NDCG at this k is kept (or the catalogue's size, if smaller).
         clip: gradients are clipped to [-clip, clip] by value; 0: not at all.
-        seed: of batches and negatives.
+        seed: of batches and negatives, 0 to 2**39 - 1.
         sampling: "interactions" or "users"; see `TripletSampler`.
         checkpoint_every: epochs between checkpoints, where a file is given.
 
@@ -70,10 +72,11 @@ class TrainOptions:
     checkpoint_every: int = 10
 
     def __post_init__(self) -> None:
-        lowest = {"epochs": 0, "batch_size": 1, "eval_every": 1, "patience": 0, "select_k": 1, "checkpoint_every": 1,
-                  "seed": 0}  # fmt: skip
+        lowest = {"epochs": 0, "batch_size": 1, "eval_every": 1, "patience": 0, "select_k": 1,
+                  "checkpoint_every": 1}  # fmt: skip
         for name, bound in lowest.items():
             check_whole(name, getattr(self, name), bound)
+        check_whole("seed", self.seed, 0, LARGEST_SEED)
         for name in ("lr", "l2", "clip"):
             check_number(name, getattr(self, name))
         check_choice("schedule", self.schedule, Schedule)
@@ -113,17 +116,20 @@ def train(
     Without a validation part all epochs are run and the last one is kept.
 
     Args:
-        model: any recommender; trained in place, on its graph's device.
+        model: any recommender; trained in place, on its graph's device. The graph has no interaction of split.val or
+            split.test, which it would give away.
         split: trains on split.train, stops by split.val; split.test is never looked at.
         options: how long and how fast.
         checkpoint: a file; where it exists, training goes on from it, with the same result as in one go. A finished
             training at a constant rate can be made longer; its history then has the evaluation at its earlier end, too.
+            Another patience counts from there on only: epochs that it would not have run stay.
         say: takes a line per evaluation.
         probe: called after every epoch with its number (from 1) and the model; must not change it.
         final: called with the model as the last epoch left it, before the best epoch's parameters come back.
 
     Raises:
-        InputError: a checkpoint of other settings, or a loss that is not finite.
+        InputError: a graph of other sizes, or with interactions of split.val or split.test; a checkpoint of other
+            settings or with more epochs than options.epochs; a loss that is not finite.
 
     Example:
         >>> from gnnq_lib.datasets.interactions import split_interactions
@@ -135,6 +141,7 @@ def train(
         >>> len(history.loss)
         2
     """
+    _check_graph(model.graph, split)
     sampler = TripletSampler(split.train, options.batch_size, options.seed, model.graph.device, options.sampling)
     run = _Run(model, split, options, Path(checkpoint) if checkpoint else None)
     run.resume()
@@ -156,6 +163,22 @@ def train(
     if run.best_state is not None:
         model.load_state_dict(run.best_state)
     return run.history
+
+
+def _check_graph(graph: BipartiteGraph, split: RatingSplit) -> None:
+    """Raise InputError for a graph that is not of the split's users and items, or knows what is to be found."""
+    sizes, wanted = (graph.num_users, graph.num_items), (split.train.num_users, split.train.num_items)
+    if sizes != wanted:
+        raise InputError(
+            f"a graph of {sizes[0]} users and {sizes[1]} items given for a split of {wanted[0]} and {wanted[1]}; "
+            "the graph of split.train is accepted"
+        )
+    for name, part in (("validation", split.val), ("test", split.test)):
+        if graph.has_any(part):
+            raise InputError(
+                f"the model's graph has interactions of the split's {name} part, which it would give away; "
+                "the graph of split.train is accepted"
+            )
 
 
 def _train_epoch(model: Recommender, sampler: TripletSampler, run: _Run, options: TrainOptions) -> float:
@@ -253,6 +276,11 @@ class _Run:
             raise InputError(
                 f"the checkpoint {self.path} belongs to other settings or data; delete it or give another file"
             )
+        if state["epoch"] > self.options.epochs:
+            raise InputError(
+                f"the checkpoint {self.path} has {state['epoch']} epochs, {self.options.epochs} are asked for; "
+                "ask for as many or more, or give another file"
+            )
         self.epoch, self.history = state["epoch"], TrainHistory(**state["history"])
         self.best_state = state["best"]
         self.model.load_state_dict(state["model"])
@@ -269,6 +297,9 @@ class _Run:
         digest = hashlib.sha256(json.dumps(facts).encode())
         for part in (self.split.train, self.split.val):
             digest.update(part.keys.tobytes())
+        if not self.model.graph.is_of(self.split.train):  # most are
+            digest.update(self.model.graph.adjacency.row_ptr.cpu().numpy().tobytes())
+            digest.update(self.model.graph.adjacency.col.cpu().numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -276,7 +307,7 @@ class _Run:
 def evaluate(
     model: Recommender,
     split: RatingSplit,
-    part: Literal["val", "test"] = "test",
+    part: Part = "test",
     ks: Sequence[int] = (10, 20),
 ) -> dict[str, float]:
     """Ranking metrics of a model on a part of its split; see `evaluate_ranking`.
@@ -289,7 +320,11 @@ def evaluate(
         split: the data.
         part: "val" or "test".
         ks: lengths of the lists.
+
+    Raises:
+        InputError: another part; what `evaluate_ranking` refuses.
     """
+    check_choice("part", part, Part)
     model.eval()
     user_table, item_table = model.score_tables()
     target, masked = (split.val, [split.train]) if part == "val" else (split.test, [split.train, split.val])

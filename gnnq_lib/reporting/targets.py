@@ -199,7 +199,8 @@ TARGETS = (
     ),
     *(
         Target(
-            f"GNAQ, {bits} bit{'s' * (bits > 1)}, against FP32 on LastFM, MovieLens-1M, Gowalla: change of Recall@10, NDCG@10",
+            f"GNAQ, {bits} bit{'s' * (bits > 1)}, against FP32 on LastFM, MovieLens-1M and Gowalla: "
+            "change of Recall@10 and NDCG@10",
             bound,
             _kept(bits),
             "gnnq run rec_methods",

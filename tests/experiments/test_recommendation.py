@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from gnnq_lib.datasets.interactions import split_interactions
+from gnnq_lib.datasets.interactions_generated import power_law_interactions
 from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments import ResultsStore, load_table, table_names
@@ -32,6 +36,13 @@ TINY = {"experiment": "test", "dataset": "power-law", "dim": 8, "teacher_epochs"
 
 def config(**values) -> Config:
     return make_config(Config, {**TINY, **values})
+
+
+def _folder(path: Path) -> str:
+    """A data set of one's own: 19 users, 20 items."""
+    (path / "train.txt").write_text("".join(f"{u} {u} {u + 1} {(u + 5) % 20}\n" for u in range(19)))
+    (path / "test.txt").write_text("".join(f"{u} {(u + 9) % 20}\n" for u in range(19)))
+    return str(path)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -71,6 +82,48 @@ def test_the_teacher_is_trained_once_and_kept():
     assert files[0].stat().st_mtime_ns == stamp and again.teacher_seconds == first.teacher_seconds > 0
 
 
+def test_a_teacher_of_another_split_is_trained_anew(monkeypatch):
+    """The source of both is called "generated": only the interactions tell them apart."""
+    from gnnq_lib.experiments import recommendation
+
+    first = train_recommender(config())
+    other = split_interactions(power_law_interactions(seed=1))
+    monkeypatch.setattr(recommendation, "load_split", lambda *given: other)
+    again = train_recommender(config())
+    assert other.data.source == first.split.data.source and again.teacher_seconds != first.teacher_seconds
+    monkeypatch.setenv("GNNQ_CACHE", str(cache_dir() / "empty"))
+    alone = train_recommender(config())
+    assert torch.equal(again.model.table(), alone.model.table())
+
+
+def test_a_kept_teacher_that_does_not_tell_its_split_is_trained_anew():
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    run = config(method="fp32", bits=32, start="random", epochs=2)
+    wanted = train_recommender(run).model.table()
+    (file,) = cache_dir().rglob("*.safetensors")
+    with safe_open(file, "pt") as content:
+        facts = content.metadata()
+    del facts["split"]
+    save_file({"table": 0 * load_file(file)["table"]}, file, facts)
+    assert torch.equal(train_recommender(run).model.table(), wanted)
+
+
+def test_another_data_folder_is_read_anew(monkeypatch, tmp_path):
+    from gnnq_lib.experiments import recommendation
+
+    folders = []
+    data = power_law_interactions()
+    monkeypatch.setattr(recommendation, "load_interactions", lambda name, seed: folders.append(name) or data)
+    recommendation._load_split.cache_clear()
+    for folder in ("a", "a", "b"):
+        monkeypatch.setenv("GNNQ_DATA", str(tmp_path / folder))
+        load_split("power-law")
+    recommendation._load_split.cache_clear()
+    assert len(folders) == 2
+
+
 def test_same_settings_same_numbers():
     values = [{row.metric: row.value for row in run_one(config()) if "seconds" not in row.metric} for _ in range(2)]
     assert values[0] == values[1]
@@ -82,16 +135,19 @@ def test_a_kept_teacher_gives_the_same_as_a_fresh_one():
     assert torch.equal(fresh.model.embedding, kept.model.embedding) and fresh.history.loss == kept.history.loss
 
 
-@pytest.mark.parametrize("method", ["fp32", "gnaq", "lsq"])
-def test_interrupted_training_resumes(monkeypatch, method):
+@pytest.mark.parametrize("method", ["fp32", "fp32 of a folder", "gnaq", "lsq"])
+def test_interrupted_training_resumes(monkeypatch, method, tmp_path):
     from gnnq_lib.experiments import recommendation
 
-    teacher = method == "fp32"
-    run = config(method=method, bits=32 if teacher else 2, start="random" if teacher else "teacher", epochs=11)
+    teacher = method.startswith("fp32")
+    values = {"method": "fp32", "bits": 32, "start": "random"} if teacher else {"method": method}
+    if method.endswith("folder"):
+        values |= {"dataset": _folder(tmp_path), "patience": 0}
+    run = config(**values, epochs=11)
     whole = {row.metric: row.value for row in run_one(run)}
     if teacher:
-        (file,) = cache_dir().rglob("*.safetensors")
-        file.unlink()
+        for file in cache_dir().rglob("*.safetensors"):
+            file.unlink()
     train = recommendation.train
 
     def stop(epoch, model):
@@ -288,9 +344,7 @@ def test_no_cuda_device():
 
 
 def test_own_folder_is_trained_and_not_kept(tmp_path):
-    (tmp_path / "train.txt").write_text("".join(f"{u} {u} {u + 1} {(u + 5) % 20}\n" for u in range(19)))
-    (tmp_path / "test.txt").write_text("".join(f"{u} {(u + 9) % 20}\n" for u in range(19)))
-    rows = {row.metric for row in run_one(config(dataset=str(tmp_path)))}
+    rows = {row.metric for row in run_one(config(dataset=_folder(tmp_path)))}
     assert "recall@10" in rows and not list(cache_dir().rglob("*.safetensors"))
 
 

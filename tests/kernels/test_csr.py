@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
+
 import pytest
 import torch
 
 from gnnq_lib.errors import InputError
-from gnnq_lib.kernels import CSRGraph, spmm
+from gnnq_lib.kernels import CSRGraph, SparseRows, neighbour_sum, spmm
 from gnnq_lib.quantizers.packing import PackedCodes
 
 
@@ -72,3 +76,35 @@ def test_rows_by_degree_are_the_same_graph():
         row = int(order[position])
         assert torch.equal(col[new_ptr[position] : new_ptr[position + 1]], graph.col[row_ptr[row] : row_ptr[row + 1]])
     assert bool((graph.degree[order[:1024].long()].diff() <= 0).all())
+
+
+def _saved(thing):
+    file = io.BytesIO()
+    torch.save(thing, file)
+    return torch.load(io.BytesIO(file.getvalue()), weights_only=False)
+
+
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda thing: pickle.loads(pickle.dumps(thing)), "torch.save": _saved}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
+def test_copies_are_graphs_of_their_own(copied, used):
+    graph = CSRGraph(torch.tensor([0, 2, 3]), torch.tensor([0, 2, 1]), num_cols=3)
+    x = torch.tensor([[1.0], [2.0], [4.0]])
+    if used:
+        graph.by_degree(), graph.pattern, graph.edge_rows
+    other = copied(graph)
+    assert repr(other) == repr(graph) and neighbour_sum(other, x).tolist() == [[5.0], [2.0]]
+    assert other.col.untyped_storage().nbytes() >= 4 * (other.num_edges + 32)  # the kernels look ahead
+    other.col[0] = 1
+    assert neighbour_sum(graph, x).tolist() == [[5.0], [2.0]]
+    with pytest.raises(InputError, match="changed in place"):
+        neighbour_sum(other, x)
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_copies_of_sparse_rows(copied):
+    few = copied(SparseRows.at(torch.tensor([2, 0]), torch.tensor([[5.0], [1.0]]), num_rows=3))
+    graph = CSRGraph(torch.tensor([0, 3]), torch.tensor([0, 1, 2]), num_cols=3)
+    assert neighbour_sum(graph, few).tolist() == [[6.0]]

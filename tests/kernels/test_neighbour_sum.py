@@ -114,10 +114,12 @@ def test_refusals():
         ({"source_scale": torch.ones(2)}, "source_scale given as"),
         ({"added": x[:, :1]}, "added given as"),
         ({"out": torch.zeros(2, 2)}, "out given as"),
-        ({"out": x}, "out is the memory of x or added"),
+        ({"out": x}, "out shares memory with x, which is still read"),
     ]:
         with pytest.raises(InputError, match=message):
             neighbour_sum(graph, x, **options)
+    with pytest.raises(InputError, match="2 nodes given, some of them twice; distinct nodes are accepted"):
+        SparseRows.at(torch.tensor([1, 1]), torch.ones(2, 1), num_rows=3)
     with pytest.raises(InputError, match="nodes 0 to 5 given; 0 to 2"):
         SparseRows.at(torch.tensor([0, 5]), torch.ones(2, 1), num_rows=3)
     with pytest.raises(InputError, match="places 0 to 9 given; 0 to 1"):
@@ -137,3 +139,45 @@ def test_cuda_gives_the_same_up_to_rounding():
     torch.testing.assert_close(found.cpu(), neighbour_sum(graph, x, source_scale=scale, row_scale=scale, rows=rows))
     found = neighbour_sum(there, few_there, added=few_there)
     torch.testing.assert_close(found.cpu(), neighbour_sum(graph, few, added=few))
+
+
+@PATHS
+def test_out_that_overlaps_what_is_read_is_refused(isa):
+    graph, _ = three_nodes()
+    memory = torch.zeros(9, 1)
+    x, few = memory[:3], SparseRows(memory[:3], torch.zeros(3, dtype=torch.int32))
+    scale = memory[2:5, 0]
+    with forced(isa):
+        for out, options in [
+            (memory[1:4], {}),
+            (memory[2:5], {"added": torch.zeros(3, 1)}),
+            (memory[4:7], {"added": memory[6:9]}),
+            (memory[4:7], {"row_scale": scale}),
+            (memory[4:7], {"source_scale": scale}),
+        ]:
+            with pytest.raises(InputError, match="out shares memory with"):
+                neighbour_sum(graph, x, out=out, **options)
+        with pytest.raises(InputError, match="out shares memory with x"):
+            neighbour_sum(graph, few, out=memory[1:4])
+        assert neighbour_sum(graph, x, out=memory[3:6], added=memory[6:9]).tolist() == [[0], [0], [0]]  # side by side
+
+
+def test_places_that_are_changed_afterwards_are_refused():
+    graph, _ = three_nodes()
+    few = SparseRows.at(torch.tensor([2, 0]), torch.tensor([[5.0], [1.0]]), num_rows=3)
+    neighbour_sum(graph, few)
+    few.place[0] = 2**30
+    with pytest.raises(InputError, match="places of SparseRows were changed in place"):
+        neighbour_sum(graph, few)
+    with torch.inference_mode():  # where nothing counts changes
+        few = SparseRows.at(torch.tensor([2, 0]), torch.tensor([[5.0], [1.0]]), num_rows=3)
+        assert neighbour_sum(graph, few).tolist() == [[5], [2], [0]]
+
+
+@PATHS
+def test_no_gradient_is_recorded(isa):
+    graph, x = three_nodes()
+    x = x.clone().requires_grad_()
+    with forced(isa):
+        assert not neighbour_sum(graph, x, row_scale=torch.ones(3)).requires_grad
+        assert not torch_neighbour_sum(graph, x).requires_grad

@@ -98,3 +98,19 @@ def test_cuda_gives_the_same_up_to_rounding():
     torch.testing.assert_close(score_difference(*there).cpu(), score_difference(rows, places))
     slope = score_difference_backward(*there, grad.cuda())
     torch.testing.assert_close(slope.cpu(), score_difference_backward(rows, places, grad))
+
+
+@PATHS
+def test_rows_without_a_value_score_nothing(isa):
+    rows = torch.zeros(3, 0)
+    with forced(isa):
+        assert score_difference(rows, PLACES).tolist() == [0, 0] == torch_score_difference(rows, PLACES).tolist()
+        assert score_difference_backward(rows, PLACES, torch.ones(2)).shape == (3, 0)
+
+
+@PATHS
+def test_no_gradient_is_recorded(isa):
+    rows, grad = ROWS.clone().requires_grad_(), torch.ones(2, requires_grad=True)
+    with forced(isa):
+        assert not score_difference(rows, PLACES).requires_grad
+        assert not score_difference_backward(rows, PLACES, grad).requires_grad

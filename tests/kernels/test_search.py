@@ -8,6 +8,7 @@ from cases import BITS, COMPILED, forced, random_codes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gnnq_lib.deployment.similarity import pack_embeddings
 from gnnq_lib.errors import InputError
 from gnnq_lib.kernels import available_isas, search, torch_search
 from gnnq_lib.quantizers.packing import PackedCodes
@@ -110,6 +111,14 @@ def test_the_largest_sums(isa):
             {"queries": torch.zeros(2, 2, dtype=torch.int8).T, "offset_scale": torch.ones(2)},
             "queries is not contiguous",
         ),
+        ({"factor": torch.tensor([torch.nan, 1, 1])}, "factor holds NaN or infinity; finite numbers are accepted"),
+        ({"offset": torch.tensor([1, torch.inf, 1])}, "offset holds NaN or infinity"),
+        ({"offset_scale": torch.tensor([-torch.inf])}, "offset_scale holds NaN or infinity"),
+        ({"factor": torch.full((3,), 1e37)}, r"scores up to 7.7e\+39; less than 3.4e38 is accepted"),
+        (
+            {"offset": torch.full((3,), -1e20), "offset_scale": torch.full((1,), 1e20)},
+            r"scores up to 1e\+40; less than 3.4e38",
+        ),
         ({"k": 4}, "k=4 given; whole numbers from 1 to 3"),
         ({"k": 0}, "k=0"),
         ({"k": True}, "k=True"),
@@ -123,3 +132,12 @@ def test_bad_input_is_named(kernel, change, message):
             "factor": ones, "offset": ones, "offset_scale": torch.ones(1), "k": 1}  # fmt: skip
     with pytest.raises(InputError, match=message):
         kernel(**{**good, **change})
+
+
+@pytest.mark.parametrize("isa", available_isas())
+def test_embeddings_so_large_that_packing_overflows_are_refused(isa):
+    """They are finite, what is kept of them is not: the compiled kernels would read outside of their heap."""
+    x = 1e20 * torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    packed = pack_embeddings(x, 2)
+    with forced(isa), pytest.raises(InputError, match="holds NaN or infinity"):
+        packed.search(x[:1], 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -152,8 +153,18 @@ def test_loss_is_made_of_its_parts(graph, teacher):
         values[order, anchor] = model.loss(*batch, 0.0).item()
     users, items = model.score_tables()
     u, i, j = users[batch[0]], items[batch[1]], items[batch[2]]
-    assert values[0.0, 0.0] == pytest.approx(torch.nn.functional.softplus((u * (j - i)).sum(1)).mean().item())
-    assert values[2.0, 0.0] > values[0.0, 0.0] and values[0.0, 3.0] > values[0.0, 0.0]
+    plain = torch.nn.functional.softplus((u * (j - i)).sum(1)).mean().item()
+    assert values[0.0, 0.0] == pytest.approx(plain)
+    student, target = (users, items), graph.mean_of_powers(teacher, 3).split([graph.num_users, graph.num_items])
+    pairs = [(0, 1, 3), (1, 2, 4), (1, 2, 5), (0, 3, 5), (1, 4, 3), (1, 5, 4)]  # (user, item, item); twice per triplet
+    order = 0.0
+    for user, one, other in pairs:
+        mine, theirs = (torch.sigmoid(u[user] @ (v[other] - v[one])).item() for u, v in (student, target))
+        order -= (theirs * math.log(mine) + (1 - theirs) * math.log(1 - mine)) / len(pairs)
+    assert values[2.0, 0.0] == pytest.approx(plain + 2 * order, rel=1e-5)
+    mine, theirs = (torch.cat([u[[0, 1]], v[[1, 2, 3, 4, 5]]]) for u, v in (student, target))
+    anchor = ((mine - theirs).square().sum() / theirs.square().sum()).item()
+    assert values[0.0, 3.0] == pytest.approx(plain + 3 * anchor, rel=1e-5)
 
 
 def test_codes_are_renewed_as_often_as_said(split, graph, teacher):

@@ -99,3 +99,9 @@ def test_bits_out_of_range(bits):
 def test_unknown_placement():
     with pytest.raises(InputError, match="placement='other' given; 'lloyd', 'midpoints' and 'released' are"):
         fitted_levels(ROW, 2, "other")
+
+
+@pytest.mark.parametrize("placement", ["lloyd", "relesed"])
+def test_placements_that_a_range_does_not_give(placement):
+    with pytest.raises(InputError, match=f"placement='{placement}' given; 'midpoints' and 'released' are accepted"):
+        range_levels(ROW, 2, placement)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch_geometric.nn.models import LightGCN as PygLightGCN
@@ -171,3 +174,62 @@ def test_results_outlive_the_next_calls(tiny, products):
     for x, whole, some in zip(tables, found, rows):
         wanted = BipartiteGraph(tiny, products=products).mean_of_powers(x, 3)
         assert torch.equal(whole, wanted) and torch.allclose(some, wanted[[0, 5]], atol=1e-6)
+
+
+@PRODUCTS
+def test_repeated_nodes_are_refused(tiny, products):
+    """The gradient would be that of one of them."""
+    graph, x = BipartiteGraph(tiny, products=products), torch.ones(8, 2)
+    assert graph.rows(x, 1, torch.tensor([5, 0]))[1].shape == (2, 2)
+    with pytest.raises(InputError, match="3 nodes given, some of them twice; distinct nodes are accepted"):
+        graph.rows(x, 1, torch.tensor([5, 0, 5]))
+
+
+@PRODUCTS
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"]
+)
+def test_copies_of_a_model(tiny, products, copied):
+    model = LightGCN(BipartiteGraph(tiny, products=products), dim=4)
+    wanted, batch = model().detach(), [torch.tensor(part) for part in ([0, 1], [0, 1], [2, 3])]
+    other = copied(model)
+    assert torch.equal(other(), wanted) and other.graph.products == products and other.graph.is_of(tiny)
+    for one in (model, other):
+        one.loss(*batch, 0.1).backward()
+    assert torch.equal(model.embedding.grad, other.embedding.grad)
+    with torch.no_grad():
+        other.embedding.zero_()
+    assert torch.equal(model(), wanted)
+
+
+def test_a_moving_average_of_a_model(graph):
+    model = LightGCN(graph, dim=4)
+    assert torch.equal(torch.optim.swa_utils.AveragedModel(model)(), model())
+
+
+@PRODUCTS
+@pytest.mark.parametrize("first", [True, False], ids=["inference first", "training first"])
+def test_inference_mode_before_and_after_training(tiny, products, first):
+    """Memory that a graph keeps for its next call is of use in both modes."""
+    model = LightGCN(BipartiteGraph(tiny, products=products), dim=4)
+    wanted = LightGCN(BipartiteGraph(tiny, products=products), dim=4)().detach()  # of a graph of its own
+    for inference in (first, not first, first):
+        with torch.inference_mode(inference):
+            assert torch.equal(model(), wanted)
+            if not inference:
+                model.loss(torch.tensor([0]), torch.tensor([0]), torch.tensor([2]), 0.1).backward()
+
+
+@pytest.mark.parametrize("default", [torch.device("meta"), torch.float64], ids=["meta", "float64"])
+def test_first_table_does_not_depend_on_defaults(graph, default):
+    wanted, before = initial_table(graph, 4, seed=1), torch.get_default_dtype()
+    try:
+        if isinstance(default, torch.dtype):
+            torch.set_default_dtype(default)
+            found = initial_table(graph, 4, seed=1)
+        else:
+            with default:
+                found = initial_table(graph, 4, seed=1)
+    finally:
+        torch.set_default_dtype(before)
+    assert found.dtype == torch.float32 and torch.equal(found, wanted)

@@ -114,6 +114,25 @@ def test_a_file_without_interactions_says_so(split, graph):
         pack_recommender(PostTraining(graph, table_of(graph)), split).interactions()
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_model_is_made_on_its_own_interactions_only(stored, split, graph):
+    made = pack_recommender(PostTraining(graph, table_of(graph)), split, with_interactions=stored)
+    other = split_interactions(split.data, seed=1).train
+    assert len(other) == len(split.train)
+    for given in (other, split.val, UserItems([0], [0], 5, 4)):
+        with pytest.raises(InputError, match=f"{len(given)} interactions of .* given; the {len(other)} of 60 users"):
+            made.model(given)
+    assert torch.equal(made.model(split.train).codes, made.low_bit_table().codes)
+
+
+def test_a_file_of_before_the_graph_was_told_is_read(split, path):
+    forge(path, graph="")
+    packed = load_recommender(path)
+    assert packed.model(split.train).graph.is_of(split.train)
+    with pytest.raises(InputError, match="interactions of 60 users and 50 items given"):
+        packed.model(split.val)
+
+
 def test_config_is_kept(path):
     assert load_recommender(path).header.config == {"seed": 3}
 

@@ -106,3 +106,15 @@ def test_nan_and_nothing_to_score():
         evaluate_ranking(torch.ones(1, 1), torch.tensor([[1.0], [torch.nan]]), target, [], ks=[1])
     with pytest.raises(InputError, match="no target interaction"):
         evaluate_ranking(torch.ones(1, 1), torch.ones(2, 1), UserItems([], [], 1, 2), [], ks=[1])
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (2, 5), (1, 4), (3, 4)])
+def test_interactions_of_other_sizes_than_the_tables(sizes):
+    """Item 3 of user 0 has the number of item 0 of user 1 where there are three items."""
+    users, items = torch.ones(2, 1), torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    fits, other = UserItems([0, 1], [2, 0], 2, 4), UserItems([0], [2], *sizes)
+    message = f"interactions of {sizes[0]} users and {sizes[1]} items given for tables of 2 and 4"
+    with pytest.raises(InputError, match=f"target {message}"):
+        evaluate_ranking(users, items, other, [], ks=[1])
+    with pytest.raises(InputError, match=f"masked {message}"):
+        evaluate_ranking(users, items, fits, [fits, other], ks=[1])

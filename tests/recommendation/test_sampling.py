@@ -87,3 +87,13 @@ def test_another_word_for_sampling_is_refused(split):
 def test_batch_size_out_of_range(split, size):
     with pytest.raises(InputError, match="batch_size="):
         TripletSampler(split.train, size, seed=0)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**39, 2**40, 1.0, True])
+def test_seed_out_of_range(split, seed):
+    with pytest.raises(InputError, match="seed="):
+        TripletSampler(split.train, 8, seed=seed)
+
+
+def test_the_largest_seed(split):
+    assert len(next(TripletSampler(split.train, 8, seed=2**39 - 1).epoch(2**24 - 1))[0]) == 8

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from gnnq_lib.datasets.interactions import UserItems
+from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.recommendation import load_split, train_recommender
+from gnnq_lib.recommendation import pipeline, serving
 from gnnq_lib.recommendation.baselines import PostTraining
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
 from gnnq_lib.recommendation.lightgcn import LightGCN
-from gnnq_lib.recommendation.packed import load_recommender
-from gnnq_lib.recommendation.pipeline import other_lists, recommender_config, save_trained, train_and_pack
+from gnnq_lib.recommendation.packed import load_recommender, pack_recommender
+from gnnq_lib.recommendation.pipeline import (
+    ListsDifferError,
+    check_writable,
+    other_lists,
+    recommender_config,
+    save_trained,
+    train_and_pack,
+)
 from gnnq_lib.recommendation.serving import RecommendationServer, compact_tables, serve, training_split
 from tests.test_cli import gnnq
 
@@ -99,6 +109,41 @@ def test_lists_of_a_real_model(tmp_path, monkeypatch, real_data):
     assert serve(tmp_path / "m.safetensors").title(49) == "Star Wars (1977)"
 
 
+def test_lists_that_differ_leave_the_file_that_is_there(tmp_path, monkeypatch):
+    out = tmp_path / "m.safetensors"
+    out.write_text("an older model")
+    monkeypatch.setattr(pipeline, "other_lists", lambda *given: 7)
+    with pytest.raises(ListsDifferError, match="7 of 400 users get other lists from the file"):
+        train_and_pack(recommender_config("power-law", method="post_training_node", teacher_epochs=1), out)
+    assert out.read_text() == "an older model" and list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("place", ["folder", "file/m.safetensors"])
+def test_a_place_that_cannot_be_written_to_is_said_before_training(place, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    lines = []
+    with pytest.raises(InputError, match="is a folder; give the name of the file|cannot be written .*; give a place"):
+        train_and_pack(recommender_config("power-law", **SHORT), tmp_path / place, say=lines.append)
+    assert not lines and not any((tmp_path / "folder").iterdir())
+
+
+def test_a_place_that_can_be_written_to_stays_as_it_is(tmp_path):
+    file = tmp_path / "new" / "m.safetensors"
+    assert check_writable(str(file)) == file and not any(file.parent.iterdir())
+    file.write_text("kept")
+    assert check_writable(file).read_text() == "kept"
+
+
+def test_train_recommender_names_a_folder_in_one_sentence(tmp_path):
+    run = gnnq("train-recommender", "--data", "power-law", "--out", tmp_path)
+    assert (
+        run.returncode == 2
+        and run.stdout == ""
+        and run.stderr == (f"Error: {tmp_path} is a folder; give the name of the file to write\n")
+    )
+
+
 def test_lists_that_differ_are_counted(split, graph):
     tables = [torch.randn(graph.num_nodes, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
     one, same, other = (PostTraining(graph, table, bits=4) for table in tables)
@@ -142,14 +187,27 @@ def test_compact_lists_do_not_depend_on_threads():
     compact = compact_tables(users, items)
     chosen = torch.arange(150)
     seen = [UserItems(range(150), [user % 300 for user in range(150)], 150, 300)]
-    alone = compact.top(chosen, 7, seen)
+    alone, before = compact.top(chosen, 7, seen), torch.get_num_threads()
     torch.set_num_threads(3)
     try:
         together = compact.top(chosen, 7, seen)
         assert torch.get_num_threads() == 3
     finally:
-        torch.set_num_threads(1)
+        torch.set_num_threads(before)
     assert torch.equal(alone[0], together[0]) and torch.equal(alone[1], together[1])
+
+
+def test_compact_lists_do_not_depend_on_the_default_dtype():
+    users, items = tables()
+    seen, before = [UserItems([0], [5], 40, 300)], torch.get_default_dtype()
+    compact = compact_tables(users, items)
+    wanted = compact.top(torch.arange(40), 7, seen)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = compact.top(torch.arange(40), 7, seen)
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(found[0], wanted[0]) and torch.equal(found[1], wanted[1])
 
 
 def test_compact_tables_refuse():
@@ -246,6 +304,46 @@ def test_a_folder_of_ones_own_needs_no_folder_afterwards(tmp_path):
     for file in folder.iterdir():
         file.unlink()
     assert gnnq("recommend", out, "--user", 3, "--k", 2).stdout.count("item") == 2
+
+
+def test_a_folder_of_ones_own_is_saved_with_its_interactions(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "train.txt").write_text("".join(f"{u} {u % 7} {(u + 1) % 7} {(u + 3) % 7}\n" for u in range(20)))
+    (folder / "test.txt").write_text("".join(f"{u} {(u + 2) % 7}\n" for u in range(20)))
+    trained = train_recommender(recommender_config(str(folder), teacher_epochs=1, epochs=1, dim=4))
+    server = serve(save_trained(trained, tmp_path / "m.safetensors"))
+    assert server.recommend([3], 2).items.shape == (1, 2) and server.titles is None
+
+
+@pytest.mark.parametrize("root", [True, False], ids=["a folder without the set", "no folder"])
+def test_a_file_with_interactions_does_without_its_data_set(root, split, graph, tmp_path):
+    data = replace(split.data, name="ml-100k")
+    packed = pack_recommender(PostTraining(graph, tables(110, 1)[0]), replace(split, data=data), with_interactions=True)
+    found = training_split(packed, tmp_path if root else None)
+    assert (found.train.keys == split.train.keys).all() and found.data.titles is None
+
+
+def test_titles_come_from_the_folder_given(split, graph, tmp_path, monkeypatch):
+    data = replace(split.data, name="ml-100k", titles=tuple(map(str, range(50))))
+    monkeypatch.setattr(serving, "load_interactions", lambda name, root: data if root == tmp_path else None)
+    for path in INTERACTION_SETS["ml-100k"].forms[0][0].files:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    packed = pack_recommender(PostTraining(graph, tables(110, 1)[0]), replace(split, data=data), with_interactions=True)
+    assert training_split(packed, tmp_path).data.titles == data.titles
+
+
+@pytest.mark.gpu
+def test_models_on_cuda_are_served(tmp_path):
+    config = recommender_config("power-law", device="cuda", **SHORT)
+    assert train_and_pack(config, tmp_path / "m.safetensors").other_lists == 0
+    trained = train_recommender(config)
+    seen = [trained.split.train, trained.split.val]
+    found = RecommendationServer(trained.model, seen).recommend([0, 5], 7)
+    assert found.items.shape == (2, 7) and not found.items.is_cuda
+    compact = compact_tables(*(table.detach() for table in trained.model.score_tables()))
+    assert compact.top(torch.tensor([0, 5]), 7, seen)[0].shape == (2, 7)
 
 
 def test_other_interactions_are_noticed(model, monkeypatch):

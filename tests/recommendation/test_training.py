@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -159,6 +161,57 @@ def test_longer_training_goes_on_from_a_finished_one(split, graph, tmp_path):
     assert history.epochs == [0, 5, 10] and found.epochs == [0, 3, 5, 10]
 
 
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (lambda graph: LightGCN(graph, dim=4, seed=1), {}, "belongs to other settings or data"),
+        (
+            lambda graph: LightGCN(graph, dim=4, table=initial_table(graph, 4, 1)),
+            {},
+            "belongs to other settings or data",
+        ),
+        (lambda graph: LightGCN(graph, dim=4), {"epochs": 3}, "has 6 epochs, 3 are asked for; ask for as many or more"),
+    ],
+    ids=["seed of the start", "start", "fewer epochs"],
+)
+def test_checkpoint_that_would_give_another_result_than_in_one_go(split, graph, tmp_path, make, options, message):
+    train(LightGCN(graph, dim=4), split, FAST, tmp_path / "run.pt")
+    with pytest.raises(InputError, match=message):
+        train(make(graph), split, replace(FAST, **options), tmp_path / "run.pt")
+
+
+def test_checkpoint_of_a_smaller_graph(split, graph, tmp_path):
+    fewer = split.train.select(split.train.items != 0)
+    train(LightGCN(BipartiteGraph(fewer), dim=4), split, FAST, tmp_path / "run.pt")
+    assert len(train(LightGCN(BipartiteGraph(fewer), dim=4), split, FAST, tmp_path / "run.pt").loss) == 6
+    with pytest.raises(InputError, match="belongs to other settings or data"):
+        train(LightGCN(graph, dim=4), split, FAST, tmp_path / "run.pt")
+
+
+def test_graph_that_gives_away_what_is_to_be_found(split):
+    for pairs, part in ((split.train.plus(split.val), "validation"), (split.train.plus(split.test), "test")):
+        with pytest.raises(InputError, match=f"graph has interactions of the split's {part} part"):
+            train(LightGCN(BipartiteGraph(pairs), dim=4), split, FAST)
+    one = split.test.select(torch.arange(len(split.test)).numpy() == len(split.test) - 1)
+    with pytest.raises(InputError, match="graph has interactions of the split's test part"):
+        train(LightGCN(BipartiteGraph(split.train.plus(one)), dim=4), split, FAST)
+
+
+@pytest.mark.parametrize("sizes", [(61, 50), (60, 51)])
+def test_graph_of_other_sizes(split, sizes):
+    pairs = UserItems(split.train.users, split.train.items, *sizes)
+    with pytest.raises(
+        InputError, match=f"a graph of {sizes[0]} users and {sizes[1]} items given for a split of 60 and"
+    ):
+        train(LightGCN(BipartiteGraph(pairs), dim=4), split, FAST)
+
+
+@pytest.mark.parametrize("part", ["validation", "valid", "train", None])
+def test_parts_that_there_are_not(split, graph, part):
+    with pytest.raises(InputError, match="part=.* given; 'val' and 'test' are accepted"):
+        evaluate(LightGCN(graph, dim=4), split, part, [10])
+
+
 def test_without_validation_all_epochs_are_run(split, graph):
     full = split.with_validation_in_training()
     history = train(LightGCN(graph, dim=4), full, TrainOptions(epochs=3, patience=1))
@@ -172,6 +225,18 @@ def test_cosine_schedule_and_clipping_change_the_result(split, graph):
         train(model, split, TrainOptions(epochs=4, lr=0.02, patience=0, eval_every=4, **options))
         tables.append(model.embedding.detach())
     assert not torch.equal(tables[0], tables[1]) and not torch.equal(tables[0], tables[2])
+
+
+def test_cosine_schedule_falls_to_a_hundredth(split, graph, monkeypatch):
+    """As (1 + cos) / 2 from the rate in the first epoch; the last of four is an epoch before its end."""
+    rates, adam = [], torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda *given, **more: rates.append(adam(*given, **more)) or rates[-1])
+    found = []
+    options = TrainOptions(epochs=4, lr=0.02, patience=0, eval_every=4, schedule="cosine")
+    train(LightGCN(graph, dim=4), split, options, probe=lambda *_: found.append(rates[0].param_groups[0]["lr"]))
+    half = math.sqrt(0.5)
+    shares = [1, 0.01 + 0.99 * (1 + half) / 2, 0.01 + 0.99 / 2, 0.01 + 0.99 * (1 - half) / 2]
+    assert found == pytest.approx([0.02 * share for share in shares])
 
 
 def test_loss_that_is_not_finite(split, graph):
@@ -191,6 +256,7 @@ def test_loss_that_is_not_finite(split, graph):
         {"patience": 1.5},
         {"schedule": "linear"},
         {"sampling": "items"},
+        {"seed": 2**40},
     ],
 )
 def test_options_out_of_range(values):
@@ -220,7 +286,11 @@ def test_a_user_with_every_item():
     assert sorted(users.tolist()) == [1, 2] and not set(zip(users.tolist(), negatives.tolist())) & {(1, 0), (2, 1)}
     model = LightGCN(BipartiteGraph(pairs), dim=4)
     assert len(train(model, everything, TrainOptions(epochs=2, batch_size=2)).loss) == 2
-    assert evaluate(model, everything, ks=[3])["recall@3"] == 1.0
+    with torch.no_grad():
+        model.embedding.copy_(torch.tensor([[1.0, 0, 0, 0]] * 3 + [[3.0, 0, 0, 0], [1.0, 0, 0, 0], [2.0, 0, 0, 0]]))
+        model.num_layers = 0  # item 0 scores best, then 2, then 1; user 1 has seen 0, user 2 has seen 1
+    found = evaluate(model, everything, ks=[1, 2])
+    assert found["recall@1"] == 0.5 and found["ndcg@2"] == pytest.approx((1 / math.log2(3) + 1) / 2)
     lists = RecommendationServer(model, [pairs]).recommend([0, 1], k=3)
     assert lists.items[0].tolist() == [NOBODY] * 3 and torch.isinf(lists.scores[0]).all()
     assert set(lists.items[1, :2].tolist()) == {1, 2} and lists.items[1, 2] == NOBODY
@@ -235,7 +305,13 @@ def test_odd_users_and_items_have_a_defined_result():
     model = LightGCN(BipartiteGraph(odd.train), dim=4)
     history = train(model, odd, TrainOptions(epochs=3, batch_size=4, eval_every=1, select_k=20))
     assert len(history.loss) == 3
-    found = evaluate(model, odd, ks=[2, 6])
-    assert found["recall@6"] == 1.0  # whoever has a test item finds it in the whole catalogue
+    with torch.no_grad():
+        model.embedding.zero_()[:, 0] = torch.tensor([1.0, 1, 1, 1, 6, 5, 4, 3, 2, 1])
+        model.num_layers = 0  # items in the order of their numbers, seen ones last
+    found = evaluate(model, odd, ks=[1, 2, 6])
+    # User 1 has seen 0 and 1 and finds item 2 first, user 2 finds item 0 first; user 3 finds 1 second and 5 last.
+    assert found["recall@1"] == pytest.approx(2 / 3) and found["recall@2"] == pytest.approx((1 + 1 + 0.5) / 3)
+    gains, ideal = 1 / math.log2(3) + 1 / math.log2(7), 1 + 1 / math.log2(3)
+    assert found["ndcg@6"] == pytest.approx((1 + 1 + gains / ideal) / 3)
     with pytest.raises(InputError, match=r"k=7 given; whole numbers from 1 to 6"):
         evaluate(model, odd, ks=[7])
