@@ -134,6 +134,9 @@ def test_int2_has_to_hold_on_every_data_set():
     assert status("A4", good + methods(65.0, 20.0, **citeseer)) is HOLDS
     found = verdict("A4", good + methods(52.0, 61.0, **citeseer)).finding
     assert found.status is IN_PART
+    assert found.p_value < 0.05
+    missed = verdict("A4", methods(77.0, 77.4)).finding  # on none: the nearest miss, not the easiest win
+    assert missed.status is NOT and missed.p_value > 0.05
     assert "Cora BT" in found.ours and "CiteSeer" in found.ours and "CiteSeer: BT 52.4 ± 0.5 (4) %, 19.7" in found.why
 
 
