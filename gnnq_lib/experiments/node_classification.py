@@ -52,9 +52,9 @@ class Config(ExperimentConfig):
         dataset, split, split_seed: see `load_dataset`; a folder path is accepted as data set (see `load_folder`).
         model: propagation scheme or deep baseline.
         method, bits: see `models.methods`; bits is 32 for fp32.
-        start: "fp32" starts from a full-precision model and distils from it; "scratch" trains as in the paper;
-            "continued", for fp32 only, trains a full-precision model on with the budget and the distillation that
-            low-bit models from full precision have.
+        start: "fp32" starts from a full-precision model and distils from it; "scratch" trains from random weights, as
+            the paper does; "continued", for fp32 only, trains a full-precision model on with the budget and the
+            distillation that low-bit models from full precision have.
         num_layers, hidden, dropout: architecture.
         epochs, lr, weight_decay, second_weight_decay, quantizer_lr, step_lr, schedule, distillation: see
             `TrainingOptions`;

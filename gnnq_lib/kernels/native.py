@@ -207,8 +207,7 @@ def call(name: str, isa: str, *args: ctypes.Structure | bytes) -> None:
 def large_empty(num_rows: int, num_values: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """Uninitialised float32 (num_rows, num_values), on a CPU in large pages where the system gives them.
 
-    Rows of a table of many megabytes, read in any order, are then found with fewer lookups of pages: a product with
-    Gowalla's table takes a tenth less time.
+    Rows of a table of many megabytes, read in any order, are then found with fewer lookups of pages.
 
     Example:
         >>> large_empty(2, 3).shape
