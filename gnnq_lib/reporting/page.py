@@ -248,8 +248,10 @@ def _claims_section(verdicts: Sequence[Verdict], paper: str) -> str:
     frame = verdict_frame([v for v in verdicts if v.claim.paper == paper])
     if frame.empty:
         return ""
+    if not frame["judged by"].any():
+        frame = frame.drop(columns="judged by")
     classes = {"why": "wide", "command": "command", "source": "wide"}
-    classes |= dict.fromkeys(("ours", "comparison", "paper's number"), "brief")
+    classes |= dict.fromkeys(("judged by", "ours", "comparison", "paper's number"), "brief")
     return table_html(
         frame.rename(columns={"text": "claim in our words"}), "", {**classes, "claim in our words": "wide"}, cards=True
     )

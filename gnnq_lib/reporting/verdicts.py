@@ -15,7 +15,7 @@ from gnnq_lib.reporting.claims import Claim, load_claims
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import Finding, Status, find_rule
 
-COLUMNS = ("claim", "verdict", "text", "paper's number", "ours", "comparison", "why", "p", "command",
+COLUMNS = ("claim", "verdict", "text", "judged by", "paper's number", "ours", "comparison", "why", "p", "command",
            "seconds", "source")  # fmt: skip
 
 
@@ -113,6 +113,16 @@ def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return pd.DataFrame([_line(verdict) for verdict in verdicts], columns=list(COLUMNS))
 
 
+def judged_by(claim: Claim) -> str:
+    """What a claim's rule compares, in a few words; "" where the rule has none.
+
+    Example:
+        >>> judged_by(load_claims()[0])
+        'time of a whole classifier against the fastest FP32 path'
+    """
+    return find_rule(claim.rule).judged_by
+
+
 def _line(verdict: Verdict) -> tuple[str, ...]:
     claim, found = verdict.claim, verdict.finding
     p_value = "" if math.isnan(found.p_value) else "< 0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"
@@ -120,7 +130,7 @@ def _line(verdict: Verdict) -> tuple[str, ...]:
     if not seconds and found.status is not Status.NOT_RUN:
         seconds = "not stored: a benchmark keeps medians only"
     return (
-        claim.name, found.status.value, claim.text, claim.stated, found.ours, found.comparison, found.why, p_value,
+        claim.name, found.status.value, claim.text, judged_by(claim), claim.stated, found.ours, found.comparison, found.why, p_value,
         verdict.command, seconds, f"{claim.source} [{claim.read}]",
     )  # fmt: skip
 
@@ -146,7 +156,7 @@ def claims_table(papers: Sequence[str] = ("A", "B"), results: Results | None = N
     head = ["", "claim", "judged by", "paper", "ours", "verdict"]
     lines = [
         [
-            v.claim.name, v.claim.text, find_rule(v.claim.rule).judged_by or "–", v.claim.stated, v.finding.ours or "–",
+            v.claim.name, v.claim.text, judged_by(v.claim) or "–", v.claim.stated, v.finding.ours or "–",
             v.finding.status.value,
         ]
         for v in verdicts

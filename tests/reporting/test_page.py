@@ -145,6 +145,11 @@ def test_verdicts_are_badges_with_words(text):
     assert '<span class="badge holds">holds</span>' in text and '<span class="badge not-run">not run</span>' in text
 
 
+def test_what_a_claim_is_judged_by_stands_where_rules_say_it(text):
+    judged = re.findall('data-name="judged by">(.*?)</td>', text)
+    assert len(judged) == sum(claim.paper in ("A", "B") for claim in load_claims()) and all(map(_text, judged))
+
+
 def test_the_command_writes_the_page_and_the_verdicts(tmp_path, monkeypatch):
     monkeypatch.setenv("GNNQ_RESULTS", str(project_root() / "data" / "results"))
     run = gnnq("report", "--out", tmp_path / "report.html", "--json", tmp_path / "verdicts.json")
