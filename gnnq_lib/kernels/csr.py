@@ -12,6 +12,21 @@ _INT32_MAX = 2**31 - 1
 _GROUP_ROWS = 1024
 
 
+def write_counts(*tensors: Tensor) -> tuple[int, ...] | None:
+    """How often each was written to, to tell later whether somebody wrote; None where one was made under
+    `torch.inference_mode`, since such tensors do not count.
+
+    Example:
+        >>> table = torch.zeros(2)
+        >>> before = write_counts(table)
+        >>> write_counts(table.add_(1)) == before
+        False
+    """
+    if any(tensor.is_inference() for tensor in tensors):
+        return None
+    return tuple(tensor._version for tensor in tensors)
+
+
 class CSRGraph:
     """A sparse 0/1 pattern in CSR form: row i's neighbours are col[row_ptr[i] : row_ptr[i + 1]].
 
@@ -55,15 +70,13 @@ class CSRGraph:
         self.device = self.col.device
         self.degree = self.row_ptr[1:] - self.row_ptr[:-1]
         self.max_degree = int(self.degree.max()) if self.num_rows else 0
-        # How often both were written to; tensors made under torch.inference_mode do not count that.
-        uncounted = self.row_ptr.is_inference() or self.col.is_inference()
-        self._versions = None if uncounted else (self.row_ptr._version, self.col._version)
+        self._written = write_counts(self.row_ptr, self.col)
         self._by_degree: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self._edge_rows: Tensor | None = None
         self._pattern: Tensor | None = None
 
     def __getstate__(self) -> tuple[Tensor, Tensor, int]:
-        """What a copy or a pickle is made of; all else, `_versions` above all, belongs to the tensors of this graph."""
+        """What a copy or a pickle is made of; all else, `_written` above all, belongs to the tensors of this graph."""
         return self.row_ptr, self.col, self.num_cols
 
     def __setstate__(self, state: tuple[Tensor, Tensor, int]) -> None:
@@ -106,7 +119,7 @@ class CSRGraph:
 
     def check_unchanged(self) -> None:
         """Raise InputError when somebody wrote into the index tensors after they were checked."""
-        if self._versions is not None and self._versions != (self.row_ptr._version, self.col._version):
+        if self._written != write_counts(self.row_ptr, self.col):
             raise InputError(
                 "the graph's row_ptr or col was changed in place; make a new CSRGraph from the new indices"
             )

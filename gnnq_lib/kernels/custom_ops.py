@@ -14,16 +14,17 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from gnnq_lib.kernels import ops
-from gnnq_lib.kernels.csr import CSRGraph
+from gnnq_lib.kernels.csr import CSRGraph, write_counts
 from gnnq_lib.quantizers.packing import PackedCodes
 
 _graphs: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def _graph_of(row_ptr: Tensor, col: Tensor, num_cols: int) -> CSRGraph:
-    if row_ptr.is_inference() or col.is_inference():
-        return CSRGraph(row_ptr, col, num_cols)  # such tensors do not tell whether they were written to
-    key = (row_ptr._version, col._version, num_cols)
+    written = write_counts(row_ptr, col)
+    if written is None:
+        return CSRGraph(row_ptr, col, num_cols)
+    key = (*written, num_cols)
     kept = _graphs.get(row_ptr)
     if kept is not None and kept[0]() is col and kept[1] == key:
         return kept[2]

@@ -17,7 +17,7 @@ from torch import Tensor
 from gnnq_lib.errors import InputError
 from gnnq_lib.kernels import native
 from gnnq_lib.kernels.checks import check_range, check_tensor
-from gnnq_lib.kernels.csr import CSRGraph
+from gnnq_lib.kernels.csr import CSRGraph, write_counts
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,11 @@ class SparseRows:
 
     values: Tensor
     place: Tensor
-    _version: int | None = field(init=False, repr=False, compare=False)
+    _written: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_range("places", self.place, len(self.values))
-        # How often it was written to; tensors made under torch.inference_mode do not count that.
-        object.__setattr__(self, "_version", None if self.place.is_inference() else self.place._version)
+        object.__setattr__(self, "_written", write_counts(self.place))
 
     def __reduce__(self) -> tuple[type[SparseRows], tuple[Tensor, Tensor]]:
         """A copy is made, and checked, anew: its tensors count from another number on."""
@@ -51,7 +50,7 @@ class SparseRows:
 
     def check_unchanged(self) -> None:
         """Raise InputError when somebody wrote into `place` after it was checked."""
-        if self._version is not None and self._version != self.place._version:
+        if self._written != write_counts(self.place):
             raise InputError("the places of SparseRows were changed in place; make new SparseRows from the new places")
 
     @classmethod

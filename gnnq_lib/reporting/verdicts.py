@@ -130,8 +130,8 @@ def _line(verdict: Verdict) -> tuple[str, ...]:
     if not seconds and found.status is not Status.NOT_RUN:
         seconds = "not stored: a benchmark keeps medians only"
     return (
-        claim.name, found.status.value, claim.text, judged_by(claim), claim.stated, found.ours, found.comparison, found.why, p_value,
-        verdict.command, seconds, f"{claim.source} [{claim.read}]",
+        claim.name, found.status.value, claim.text, judged_by(claim), claim.stated, found.ours, found.comparison,
+        found.why, p_value, verdict.command, seconds, f"{claim.source} [{claim.read}]",
     )  # fmt: skip
 
 
