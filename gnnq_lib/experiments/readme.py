@@ -48,6 +48,10 @@ RECOMMENDERS = {
     "BiGeaR, 1 bit per layer": {"method": "bigear"},
 }
 # Data sets of one table are few enough for its columns to be read.
+FULL_PRECISION = {  # tables accuracy_* beside accuracy_public
+    "continued": "FP32, trained on with the same budget",
+    "searched": "FP32, settings of the stored search",
+}
 SMALL_SETS, LARGE_SETS = ("lastfm", "ml-100k", "ml-1m"), ("gowalla", "yelp2018", "amazon-book-kgat")
 # What these tables say is worked out one floor up, so it is looked up when they are made.
 _CLAIMS, _TARGETS = "gnnq_lib.reporting.verdicts", "gnnq_lib.reporting.targets"
@@ -66,9 +70,9 @@ class NotMeasuredError(InputError):
     """
 
 
-def accuracy_table(rows: pd.DataFrame, continued: pd.DataFrame) -> str:
-    """Data sets across, bits down: accuracy mean ± std (n) and the largest bits per value of a stage; below FP32 the
-    same trained on with the low-bit models' budget.
+def accuracy_table(rows: pd.DataFrame, **full_precision: pd.DataFrame) -> str:
+    """Data sets across, bits down: accuracy mean ± std (n) and the largest bits per value of a stage; below FP32 other
+    rows of full precision, by the names in `FULL_PRECISION`.
     """
     datasets = [name for name in ("cora", "citeseer", "pubmed") if name in set(rows.dataset)]
     head = ["", *(dataset_title(name) for name in datasets), *(f"bits, {dataset_title(name)}" for name in datasets)]
@@ -77,8 +81,10 @@ def accuracy_table(rows: pd.DataFrame, continued: pd.DataFrame) -> str:
         here = [rows[(rows.bits == bits) & (rows.dataset == name)] for name in datasets]
         label = "FP32" if bits == 32 else f"INT{bits:.0f}"
         lines.append([label, *map(mean_std, here), *(f"{h.bits_per_value.max():.2f}" for h in here)])
-    on = [mean_std(continued[continued.dataset == name]) for name in datasets]
-    lines.insert(1, ["FP32, trained on with the same budget", *on, *["32.00"] * len(datasets)])
+    for place, (name, label) in enumerate(FULL_PRECISION.items(), 1):
+        found = full_precision[name]
+        cells = [mean_std(found[found.dataset == dataset]) for dataset in datasets]
+        lines.insert(place, [label, *cells, *["32.00"] * len(datasets)])
     return _markdown(head, lines)
 
 
@@ -251,7 +257,9 @@ def _recommenders() -> tuple[pd.DataFrame, dict[str, dict]]:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "accuracy": lambda: accuracy_table(_accuracy("accuracy_public"), _accuracy("accuracy_continued")),
+    "accuracy": lambda: accuracy_table(
+        _accuracy("accuracy_public"), **{name: _accuracy(f"accuracy_{name}") for name in FULL_PRECISION}
+    ),
     "methods": lambda: methods_table(_accuracy("methods_cora"), _from_scratch()),
     "calibration": lambda: calibration_table(_accuracy("calibration"), ResultsStore("calibration").configs()),
     "speed": lambda: speed_table(_bench("inference")),
@@ -325,15 +333,6 @@ def _slow_kernels() -> str:
     return f"{(packed < 1).sum()} of {len(packed)}"
 
 
-def _movielens_1m(l2: float) -> str:
-    """Test NDCG@10 of full precision on MovieLens-1M with a weight of the penalty, from the search."""
-    store = ResultsStore("rec_search_fp32")
-    keys = {key for key, c in store.configs().items() if c["dataset"] == "ml-1m" and c["l2"] == l2}
-    rows = store.frame()
-    found = _measured(rows[(rows.metric == "ndcg@10") & rows.config_key.isin(keys)], "rec_search_fp32 on MovieLens-1M")
-    return f"{found.value.mean():.3f}".removeprefix("0")
-
-
 def _claimed(claim: str) -> str:
     """A claim's published number, two digits."""
     claims = pd.read_csv(project_root() / "data" / "reported" / "claims.csv", index_col="claim")
@@ -388,6 +387,7 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "int2_points_lost": lambda: f"{_points_lost(('cora', 'citeseer')).max():.1f}",
     "int2_points_lost_pubmed": lambda: f"{_points_lost(('pubmed',)).max():.1f}",
     "int2_points_lost_continued": lambda: _span(_points_lost(("cora", "citeseer", "pubmed"), "accuracy_continued")),
+    "int2_points_lost_searched": lambda: _span(_points_lost(("cora", "citeseer", "pubmed"), "accuracy_searched")),
     "int2_cora": lambda: _span(_int2_on_cora()),
     "lists_random": lambda: _span(_lists(trained=False).speedup_vs_best_fp32),
     "lists_trained": lambda: _span(_lists(trained=True).speedup_vs_best_fp32),
@@ -397,8 +397,6 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "searches_256": lambda: _span(_searches(256)),
     "searches_1": lambda: _span(_searches(1)),
     "searches_found": lambda: _span(100 * _searches(256, "recall"), 0),
-    "ml1m_now": lambda: _movielens_1m(1e-4),
-    "ml1m_better": lambda: _movielens_1m(1e-3),
     "slow_kernels": _slow_kernels,
     "claimed_int2": lambda: _claimed("A1"),
     "claimed_int4": lambda: _claimed("A2"),

@@ -64,6 +64,8 @@ SWITCHES = {"anchor": GnaqOptions.anchor, "distillation": 1.0, "rotation": False
 # `gnnq run rec_search_low_bit`, `rec_search_rotation`, `rec_search_gnaq`. What is chosen for 2 bits is taken for 3 and
 # 4, too.
 SEARCHED: dict[tuple[str, str, int], dict] = {
+    ("gnaq", "ml-1m", 2): {"rotation": True},
+    ("gnaq", "ml-1m", 1): {"rotation": True},
     ("gnaq", "lastfm", 2): {"rotation": True},
     ("gnaq", "lastfm", 1): {"tanh": True, "rotation": True},
     ("gnaq", "yelp2018", 2): {"lr": 1e-3, "rotation": True},
@@ -72,16 +74,19 @@ SEARCHED: dict[tuple[str, str, int], dict] = {
     ("gnaq", "amazon-book-kgat", 1): {"rotation": True},
     ("gnaq", "gowalla", 1): {"rotation": True},
     ("lsq", "lastfm", 2): {"lr": 1e-3},
+    ("lsq", "ml-1m", 2): {"lr": 2.5e-3},
     ("lsq", "gowalla", 2): {"lr": 2.5e-3},
     ("lsq", "ml-100k", 2): {"lr": 5e-3},
     ("lsq", "yelp2018", 2): {"lr": 5e-3, "rotation": True},
     ("lsq", "amazon-book-kgat", 2): {"lr": 5e-3},
     ("n2uq", "lastfm", 2): {"lr": 2.5e-3, "rotation": True},
+    ("n2uq", "ml-1m", 2): {"lr": 2.5e-3, "rotation": True},
     ("n2uq", "gowalla", 2): {"lr": 2.5e-3, "rotation": True},
     ("n2uq", "ml-100k", 2): {"lr": 2.5e-3, "rotation": True},
     ("n2uq", "yelp2018", 2): {"lr": 5e-3},
     ("n2uq", "amazon-book-kgat", 2): {"lr": 2.5e-3},
     ("bigear", "lastfm", 1): {"distillation": 0.1},
+    ("bigear", "ml-1m", 1): {"distillation": 0.1},
     ("bigear", "ml-100k", 1): {"distillation": 0.1, "rotation": True},
     ("bigear", "amazon-book-kgat", 1): {"rotation": True},
 }

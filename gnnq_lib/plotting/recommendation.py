@@ -280,8 +280,7 @@ def recommendation_by_width(results: pd.DataFrame) -> Figure | None:
     set_finding(
         drawing,
         f"GNAQ at 2 bits differs from FP32 of the same D by {change.min():+.1f} to {change.max():+.1f} % NDCG@10 on "
-        f"{dataset_title('ml-1m')}, in {smaller.min():.0f} to {smaller.max():.0f} times fewer bytes (n = 1; "
-        "FP32's penalty was not tuned)",
+        f"{dataset_title('ml-1m')}, in {smaller.min():.0f} to {smaller.max():.0f} times fewer bytes (n = 1)",
     )
     return drawing
 
