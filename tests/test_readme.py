@@ -63,7 +63,7 @@ def test_every_linked_file_exists():
 
 
 def test_what_the_text_says_of_gnaq_beside_full_precision():
-    """On MovieLens-1M GNAQ of D = 128 is above full precision of D = 64, in 5.3 times fewer bytes; of the same D below."""
+    """On MovieLens-1M GNAQ of D = 128 is above FP32 of D = 64, in 5.3 times fewer bytes; below FP32 of the same D."""
     widths = stored_widths("ml-1m").pivot_table(index="dim", columns="bits", values=["ndcg", "bytes"])
     assert widths.index.tolist() == [64, 128, 256] and (widths["ndcg"][2] < widths["ndcg"][32]).all()
     assert widths["ndcg"][2][128] > widths["ndcg"][32][64]

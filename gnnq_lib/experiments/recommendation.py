@@ -42,8 +42,8 @@ ONE_GRID = ("post_training_tensor", "lsq", "n2uq")  # the same levels for all no
 KS = (10, 20)
 
 # Full precision: larger batches and rates than the LightGCN paper's 2048 and 1e-3. By validation NDCG@20 where searched
-# (`gnnq run rec_search_fp32`, `rec_search_large`); l2 elsewhere that of the paper. A low-bit run's key does not hold its
-# teacher's recipe: where that changes, remove the data set's low-bit runs from the stores.
+# (`gnnq run rec_search_fp32`, `rec_search_large`); l2 elsewhere that of the paper. A low-bit run's key does not hold
+# its teacher's recipe: where that changes, remove the data set's low-bit runs from the stores.
 FP32_RECIPE = {"epochs": 400, "batch_size": 8192, "lr": 1e-2, "l2": 1e-4, "schedule": "constant", "eval_every": 10,
                "patience": 6, "sampling": "interactions"}  # fmt: skip
 _LARGE_SETS = ("gowalla", "yelp2018", "amazon-book-kgat")

@@ -15,6 +15,7 @@ from gnnq_lib.plotting.quantization import (
     staircase,
 )
 from gnnq_lib.plotting.recommendation import (
+    ablation_changes,
     curves_side_by_side,
     node_levels,
     popularity_curve,
@@ -40,6 +41,7 @@ __all__ = [
     "LOOKS",
     "PALETTE",
     "Look",
+    "ablation_changes",
     "accuracy_by_bits",
     "accuracy_by_bits_per_value",
     "accuracy_by_depth",

@@ -254,11 +254,10 @@ def recommendation_by_bytes(results: pd.DataFrame) -> Figure | None:
     return quality_by_bytes(here, finding, "NDCG@10 (% of FP32)", lowest=75.0)
 
 
-@figure("recommendation_by_width", tables=("rec_dims", "rec_methods"))
+@figure("recommendation_by_width", tables=("rec_dims",))
 def recommendation_by_width(results: pd.DataFrame) -> Figure | None:
     """NDCG@10 of FP32 and of GNAQ at 2 and 1 bits against the bytes of the stored table (logarithmic), a mark for each
-    of embeddings of 64, 128 and 256 numbers, on MovieLens-1M from the tables `rec_methods` (seed 0, GNAQ from a rotated
-    start) and `rec_dims`.
+    of embeddings of 64, 128 and 256 numbers, on MovieLens-1M from the table `rec_dims` (one seed).
     """
     table = stored_widths("ml-1m")
     if table.empty or table.dim.nunique() < 2 or not {2, 32} <= set(table.bits):
@@ -289,13 +288,12 @@ def stored_widths(dataset: str) -> pd.DataFrame:
     """FP32 and GNAQ of one data set by size of embedding, seed 0: columns method, bits, dim, bytes, ndcg (at 10).
 
     Args:
-        dataset: one of those in the tables `rec_methods` and `rec_dims`.
+        dataset: one of those in the table `rec_dims`.
     """
-    stored = [_stored(name) for name in ("rec_methods", "rec_dims")]
-    rows = [part.assign(dim=[configs[key]["dim"] for key in part.config_key]) for part, configs in stored if len(part)]
-    if not rows:
-        return pd.DataFrame()
-    rows = pd.concat(rows)
+    rows, configs = _stored("rec_dims")
+    if rows.empty:
+        return rows
+    rows = rows.assign(dim=[configs[key]["dim"] for key in rows.config_key])
     rows = rows[(rows.dataset == dataset) & (rows.seed == 0) & rows.method.isin(["fp32", "gnaq"])]
     if rows.empty:
         return rows
@@ -339,7 +337,7 @@ _AS_RELEASED = {"tanh": True, "linear_head": True, "update_every": 1}  # the rel
 _NOT_PARTS = ("dataset", "seed", "method", "split_seed", *NOT_IN_KEY)
 
 
-def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> pd.DataFrame:
+def ablation_changes(table: str = "rec_ablations", metric: str = "ndcg@10") -> pd.DataFrame:
     """What each changed part of 2-bit GNAQ does to a metric, in percent of the plain form, same data set and seed.
 
     The plain form is the GNAQ run whose every setting is the usual one of its data set. Forms as released are named by
@@ -350,10 +348,8 @@ def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> p
         metric: what is compared.
 
     Returns:
-        Columns dataset, part, mean, std (NaN for one seed), n, needed (the smallest mean that a paired t-test at the
-        5 % level tells from zero at this std and n; NaN for one seed) and untrained (whether training only lowered
-        validation in every run, so that the table before training was kept), parts in the order of the store; empty if
-        the table or its plain form was not measured.
+        Columns dataset, part, seed, change and untrained (whether training only lowered validation, so that the table
+        before training was kept), in the order of the store; empty if the table or its plain form was not measured.
     """
     rows, configs = _stored(table)
     if rows.empty:
@@ -372,6 +368,23 @@ def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> p
     changed = changed.assign(
         change=100 * (changed.value / changed.default - 1), untrained=changed.config_key.map(best_epoch) == 0
     )
+    return changed[["dataset", "part", "seed", "change", "untrained"]]
+
+
+def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> pd.DataFrame:
+    """`ablation_changes` over seeds.
+
+    Args:
+        table, metric: see there.
+
+    Returns:
+        Columns dataset, part, mean, std (NaN for one seed), n, needed (the smallest mean that a paired t-test at the
+        5 % level tells from zero at this std and n; NaN for one seed) and untrained (whether it was so in every run),
+        parts in the order of the store; empty if there are no changes.
+    """
+    changed = ablation_changes(table, metric)
+    if changed.empty:
+        return pd.DataFrame()
     groups = changed.groupby(["dataset", "part"], sort=False)
     found = groups.change.agg(["mean", "std", "size"]).assign(untrained=groups.untrained.all())
     found = found.rename(columns={"size": "n"}).reset_index()
