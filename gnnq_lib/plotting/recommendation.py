@@ -265,8 +265,10 @@ def recommendation_by_width(results: pd.DataFrame) -> Figure | None:
     drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 4.0))
     for (method, bits), line in table.groupby(["method", "bits"], sort=False):
         axes.plot(line.bytes, line.ndcg, **{**_look_at(method, bits), "linestyle": "none"})  # of one run each: no trend
-        for row in line.itertuples():
-            where = {"textcoords": "offset points", "xytext": (0, 8), "ha": "center"}
+        for place, row in enumerate(line.itertuples()):  # above and below in turn, or neighbours' words overlap
+            above = place % 2 == 0
+            where = {"textcoords": "offset points", "xytext": (0, 8 if above else -8), "ha": "center"}
+            where["va"] = "bottom" if above else "top"
             behind = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
             axes.annotate(f"D = {row.dim:.0f}", (row.bytes, row.ndcg), fontsize=SMALL_LETTERS, bbox=behind, **where)
     axes.margins(0.12, 0.2)
@@ -412,23 +414,35 @@ def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
         for bar, untrained in zip(bars, here["untrained"].fillna(False)):
             bar.set_hatch("////" if untrained else "")
         axes.axvline(0, color="black", linewidth=1)
-        axes.set_title(f"{dataset_title(dataset)} (n = {here.n.max():.0f})", loc="left")
+        axes.set_title(f"{dataset_title(dataset)}\n(n = {here.n.max():.0f})", loc="left")
     panels[0][0].set_yticks(range(len(parts)), names, fontsize=SMALL_LETTERS)
     panels[0][0].invert_yaxis()
     hatched = "\nhatched: training only did harm; the table before it" if table.untrained.any() else ""
     drawing.supxlabel("change of NDCG@10 against the plain form (%)" + hatched, fontsize=10)
-    first = table[(table.dataset == datasets[0]) & ~table.untrained & ~table.part.str.startswith("as released")]
-    where, n = dataset_title(datasets[0]), f"(n = {table[table.dataset == datasets[0]].n.max():.0f})"
-    told = first[first["mean"] < 0].set_index("part")
-    told = told[~(told["mean"].abs() <= told.needed)]["mean"]  # one seed has no spread to compare with
-    if not len(first):
-        finding = f"GNAQ as released beside its plain form on {where}"
-    elif len(told):
-        finding = f"On {where}, '{told.idxmin()}' costs GNAQ most: {-told.min():.1f} % of NDCG@10 {n}"
-    else:
-        finding = f"On {where}, no single change's cost in NDCG@10 can be told from zero {n}"
-    set_finding(drawing, finding)
+    set_finding(drawing, _finding_of_parts(table))
     return drawing
+
+
+def _finding_of_parts(table: pd.DataFrame) -> str:
+    """What `stored_ablations` show: the changes that cost on every data set, else the dearest on the first one."""
+    changes = table[~table.untrained & ~table.part.str.startswith("as released")]
+    changes = changes.assign(costs=(changes["mean"] < 0) & (changes["mean"].abs() > changes.needed))
+    several = table[table.n > 1].dataset.nunique()
+    counts = changes[changes.costs].groupby("part", sort=False).size()
+    everywhere = [f"'{part}'" for part in counts[counts == several].index] if several > 1 else []
+    if everywhere:
+        return f"{listed(everywhere)} cost{'s' * (len(everywhere) == 1)} GNAQ NDCG@10 on all {several} data sets"
+    dataset = table.dataset.iloc[0]
+    where, n = dataset_title(dataset), f"(n = {table[table.dataset == dataset].n.max():.0f})"
+    first = changes[changes.dataset == dataset].set_index("part")
+    told = first[(first["mean"] < 0) & (first.costs | first.needed.isna())][
+        "mean"
+    ]  # one seed: no spread to compare with
+    if first.empty:
+        return f"GNAQ as released beside its plain form on {where}"
+    if told.empty:
+        return f"On {where}, no single change's cost in NDCG@10 can be told from zero {n}"
+    return f"On {where}, '{told.idxmin()}' costs GNAQ most: {-told.min():.1f} % of NDCG@10 {n}"
 
 
 def _part_name(config: Mapping[str, object], usual: Mapping[str, object]) -> str:

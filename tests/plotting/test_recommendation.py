@@ -14,6 +14,7 @@ from gnnq_lib.experiments.recommendation import Config
 from gnnq_lib.experiments.report import results_table
 from gnnq_lib.naming import dataset_title
 from gnnq_lib.plotting import (
+    ablation_changes,
     curves_side_by_side,
     node_levels,
     popularity_curve,
@@ -137,7 +138,7 @@ def test_figures_from_stored_tables(measured):
     assert names == ["levels through tanh", "as released", "as released, no linear head"]
     # per seed: 0.18 / 0.19 and 0.20 / 0.21
     expected = 50 * (0.18 / 0.19 + 0.20 / 0.21) - 100
-    assert bars.patches[0].get_width() == pytest.approx(expected) and bars.get_title("left") == "LastFM (n = 2)"
+    assert bars.patches[0].get_width() == pytest.approx(expected) and bars.get_title("left") == "LastFM\n(n = 2)"
     # the forms as released lose more, but are no single part
     assert (
         " ".join(drawing.get_suptitle().split())
@@ -173,6 +174,23 @@ def test_the_headline_names_a_loss_only_where_seeds_agree_on_it(monkeypatch, tmp
     table = stored_ablations().set_index("part")
     if len(losses) == 3:
         assert table.needed["no refinement"] == pytest.approx(4.3027 * table["std"]["no refinement"] / 3**0.5, rel=1e-4)
+    plt.close("all")
+
+
+def test_the_headline_names_what_costs_on_every_data_set(monkeypatch, tmp_path):
+    """Refinement is missed on both, levels through tanh on one only."""
+    monkeypatch.setenv("GNNQ_ROOT", str(tmp_path))
+    store = ResultsStore("rec_ablations")
+    for dataset, seed in itertools.product(("lastfm", "ml-1m"), range(3)):
+        base = 0.2 + 0.01 * seed
+        tanh = -0.02 if dataset == "lastfm" else 0.02
+        for values, value in (({}, base), ({"refine_steps": 0}, base - 0.01), ({"tanh": True}, base + tanh)):
+            run = {"experiment": "rec_ablations", "method": "gnaq", "dataset": dataset, "seed": seed, **values}
+            best = Measurement("best_epoch", 5)
+            store.append(make_config(Config, run), [Measurement("ndcg@10", value, ""), best], 1.0)
+    drawing = recommendation_ablations(pd.DataFrame())
+    assert drawing.get_suptitle().replace("\n", " ") == "'no refinement' costs GNAQ NDCG@10 on all 2 data sets"
+    assert len(ablation_changes()) == 12 and set(ablation_changes().columns) >= {"part", "seed", "change"}
     plt.close("all")
 
 
@@ -215,7 +233,7 @@ def test_every_part_of_the_ablation_table_has_a_name_and_each_data_set_a_panel(m
     assert table["mean"].iloc[0] == pytest.approx(100 * (0.199 / 0.2 - 1))
     drawing = recommendation_ablations(pd.DataFrame())
     titles = [axes.get_title("left") for axes in drawing.axes]
-    assert titles == [f"{dataset_title(name)} (n = 1)" for name in dict.fromkeys(table.dataset)]
+    assert titles == [f"{dataset_title(name)}\n(n = 1)" for name in dict.fromkeys(table.dataset)]
     hatched = [[bool(bar.get_hatch()) for bar in axes.patches] for axes in drawing.axes]
     assert hatched == [list(here.untrained) for _, here in table.groupby("dataset", sort=False)]
     assert "hatched" in drawing.get_supxlabel()
