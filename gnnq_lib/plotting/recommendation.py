@@ -265,13 +265,13 @@ def recommendation_by_width(results: pd.DataFrame) -> Figure | None:
     drawing, axes = plt.subplots(figsize=(WIDTH_INCHES, 4.0))
     for (method, bits), line in table.groupby(["method", "bits"], sort=False):
         axes.plot(line.bytes, line.ndcg, **{**_look_at(method, bits), "linestyle": "none"})  # of one run each: no trend
-        for place, row in enumerate(line.itertuples()):  # above and below in turn, or neighbours' words overlap
-            above = place % 2 == 0
-            where = {"textcoords": "offset points", "xytext": (0, 8 if above else -8), "ha": "center"}
-            where["va"] = "bottom" if above else "top"
+        for row in line.itertuples():  # beside the marks: left, but right of the last one, where there is room
+            last = row.dim == line.dim.max()
+            where = {"textcoords": "offset points", "xytext": (8 if last else -8, 0), "va": "center"}
+            where["ha"] = "left" if last else "right"
             behind = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
             axes.annotate(f"D = {row.dim:.0f}", (row.bytes, row.ndcg), fontsize=SMALL_LETTERS, bbox=behind, **where)
-    axes.margins(0.12, 0.2)
+    axes.margins(0.17, 0.1)
     _axis_of_bytes(axes)
     axes.set_ylabel("NDCG@10")
     axes.legend()
