@@ -114,17 +114,17 @@ def test_what_the_text_says_of_searches():
 
 
 def test_one_teacher_for_all_methods_of_a_seed():
-    frame = pd.concat([_store(name).frame() for name in ("rec_methods", "rec_gowalla_methods", "rec_large_methods")])
+    frame = pd.concat([_store(name).frame() for name in readme.RECOMMENDER_TABLES])
     trained = frame[frame.metric == "teacher_seconds"]
     for _, same in trained.groupby(["experiment", "dataset", "seed"]):
         assert same.device.str.contains("NVIDIA").nunique() == 1  # a CUDA device draws other batches
 
 
 def test_seeds_of_the_recommenders():
-    frame = pd.concat([_store(name).frame() for name in ("rec_methods", "rec_gowalla_methods", "rec_large_methods")])
+    frame = pd.concat([_store(name).frame() for name in readme.RECOMMENDER_TABLES])
     seeds = frame[frame.metric == "ndcg@10"].groupby(["dataset", "config_key"]).seed.first().reset_index()
     assert seeds.groupby("dataset").seed.nunique().to_dict() == {
-        "lastfm": 3, "ml-1m": 3, "ml-100k": 3, "gowalla": 1, "yelp2018": 1, "amazon-book-kgat": 1
+        "lastfm": 3, "ml-1m": 3, "ml-100k": 10, "gowalla": 1, "yelp2018": 1, "amazon-book-kgat": 1
     }  # fmt: skip
 
 

@@ -52,6 +52,7 @@ FULL_PRECISION = {  # tables accuracy_* beside accuracy_public
     "continued": "FP32, trained on with the same budget",
     "searched": "FP32, settings of the stored search",
 }
+RECOMMENDER_TABLES = ("rec_methods", "rec_ml_100k_methods", "rec_gowalla_methods", "rec_large_methods")
 SMALL_SETS, LARGE_SETS = ("lastfm", "ml-100k", "ml-1m"), ("gowalla", "yelp2018", "amazon-book-kgat")
 # What these tables say is worked out one floor up, so it is looked up when they are made.
 _CLAIMS, _TARGETS = "gnnq_lib.reporting.verdicts", "gnnq_lib.reporting.targets"
@@ -250,7 +251,7 @@ def _frozen_qlr(dataset: str) -> str:
 
 
 def _recommenders() -> tuple[pd.DataFrame, dict[str, dict]]:
-    stores = [ResultsStore(name) for name in ("rec_methods", "rec_gowalla_methods", "rec_large_methods")]
+    stores = [ResultsStore(name) for name in RECOMMENDER_TABLES]
     frames = [frame for store in stores if len(frame := store.frame())]
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     return _measured(rows, "recommenders"), {key: c for store in stores for key, c in store.configs().items()}

@@ -321,7 +321,8 @@ def _axis_of_bytes(axes: Axes, marks: tuple[float, ...] = (1.0, 2.0, 5.0)) -> No
     axes.set_xlabel("bytes of the stored table")
 
 
-# Setting of GNAQ -> value -> words, for what `rec_ablations` changes; others are named by setting and value.
+ABLATIONS = ("rec_ablations", "rec_ml_100k_ablations")  # names of results stores
+# Setting of GNAQ -> value -> words, for what these change; others are named by setting and value.
 _PARTS = {
     "node_aware": {False: "one set of levels for all nodes"},
     "placement": {"midpoints": "first levels at midpoints", "released": "first levels as released"},
@@ -339,23 +340,23 @@ _AS_RELEASED = {"tanh": True, "linear_head": True, "update_every": 1}  # the rel
 _NOT_PARTS = ("dataset", "seed", "method", "split_seed", *NOT_IN_KEY)
 
 
-def ablation_changes(table: str = "rec_ablations", metric: str = "ndcg@10") -> pd.DataFrame:
+def ablation_changes(metric: str = "ndcg@10") -> pd.DataFrame:
     """What each changed part of 2-bit GNAQ does to a metric, in percent of the plain form, same data set and seed.
 
     The plain form is the GNAQ run whose every setting is the usual one of its data set. Forms as released are named by
     what differs from the release.
 
     Args:
-        table: name of a results store.
         metric: what is compared.
 
     Returns:
         Columns dataset, part, seed, change and untrained (whether training only lowered validation, so that the table
-        before training was kept), in the order of the store; empty if the table or its plain form was not measured.
+        before training was kept), in the order of the stores; empty if no plain form was measured.
     """
-    rows, configs = _stored(table)
-    if rows.empty:
+    parts = [part for part in map(_stored, ABLATIONS) if len(part[0])]
+    if not parts:
         return pd.DataFrame()
+    rows, configs = pd.concat([part for part, _ in parts]), {key: c for _, part in parts for key, c in part.items()}
     best_epoch = rows[rows.metric == "best_epoch"].groupby("config_key").value.first()
     of_gnaq = rows.method.isin(["gnaq", "gnaq_as_released"]) & (rows.bits == 2) & (rows.metric == metric)
     rows = rows[of_gnaq & rows.config_key.isin(set(configs))]
@@ -373,18 +374,18 @@ def ablation_changes(table: str = "rec_ablations", metric: str = "ndcg@10") -> p
     return changed[["dataset", "part", "seed", "change", "untrained"]]
 
 
-def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> pd.DataFrame:
+def stored_ablations(metric: str = "ndcg@10") -> pd.DataFrame:
     """`ablation_changes` over seeds.
 
     Args:
-        table, metric: see there.
+        metric: see there.
 
     Returns:
         Columns dataset, part, mean, std (NaN for one seed), n, needed (the smallest mean that a paired t-test at the
         5 % level tells from zero at this std and n; NaN for one seed) and untrained (whether it was so in every run),
         parts in the order of the store; empty if there are no changes.
     """
-    changed = ablation_changes(table, metric)
+    changed = ablation_changes(metric)
     if changed.empty:
         return pd.DataFrame()
     groups = changed.groupby(["dataset", "part"], sort=False)
@@ -393,12 +394,12 @@ def stored_ablations(table: str = "rec_ablations", metric: str = "ndcg@10") -> p
     return found.assign(needed=stats.t.ppf(0.975, found.n - 1) * found["std"] / found.n**0.5)
 
 
-@figure("recommendation_ablations", tables=("rec_ablations",))
+@figure("recommendation_ablations", tables=ABLATIONS)
 def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
     """What each part of GNAQ changes in NDCG@10, one at a time, in percent of the plain form, a panel per data set of
-    the table `rec_ablations`; bars to the left are losses, lines one standard deviation over seeds. Where there are
-    several seeds, the title names a loss only if a paired t-test at the 5 % level tells it from zero. Hatched: training
-    only lowered validation, the bar shows the rounded table before it.
+    the tables `rec_ablations` and `rec_ml_100k_ablations`; bars to the left are losses, lines one standard deviation
+    over seeds. Where there are several seeds, the title names a loss only if a paired t-test at the 5 % level tells it
+    from zero. Hatched: training only lowered validation, the bar shows the rounded table before it.
     """
     table = stored_ablations()
     if table.empty:

@@ -12,7 +12,7 @@ from gnnq_lib.paths import project_root
 from gnnq_lib.reporting.results import Results, plain
 from gnnq_lib.reporting.rules import p_text, span, spread_of, title
 from gnnq_lib.reporting.rules_paper_a import inference_rows
-from gnnq_lib.reporting.rules_paper_b import ablation_pair, main_rows
+from gnnq_lib.reporting.rules_paper_b import ABLATIONS, RUNS, ablation_pair, main_rows
 from gnnq_lib.reporting.statistics import mean_test, paired_values
 
 NOT_RUN = "not run"
@@ -310,7 +310,7 @@ def _collapse(results: Results) -> Difference:
         "Codes are taken anew from the propagated embedding after every batch, an iteration that smooths the table",
         "Codes are the nearest levels of a latent table that is trained",
         effect,
-        "gnnq run rec_methods && gnnq run rec_gowalla_methods && gnnq run rec_large_methods",
+        RUNS,
     )
 
 
@@ -351,7 +351,7 @@ def _ablated(results: Results, setting: str, released: str, theirs_text: str, ou
     """One switch of GNAQ; every other setting is the usual one of the ablations on both sides."""
     ours, theirs, _ = ablation_pair(results, setting, released)
     effect = effect_between(theirs, ours, "ndcg@10", "")
-    return Difference("B", theirs_text, ours_text, effect, "gnnq run rec_ablations")
+    return Difference("B", theirs_text, ours_text, effect, ABLATIONS)
 
 
 @_difference
@@ -371,7 +371,7 @@ def _float_codes(results: Results) -> Difference:
         "Codes are held and saved as FP32, so nothing becomes smaller",
         "Two bits per code, packed, in a file",
         effect,
-        "gnnq run rec_methods && gnnq run rec_gowalla_methods && gnnq run rec_large_methods",
+        RUNS,
     )
 
 

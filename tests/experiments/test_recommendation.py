@@ -348,6 +348,17 @@ def test_own_folder_is_trained_and_not_kept(tmp_path):
     assert "recall@10" in rows and not list(cache_dir().rglob("*.safetensors"))
 
 
-@pytest.mark.parametrize("name", ["rec_fp32", "rec_methods", "rec_ablations", "rec_bits", "rec_gowalla"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rec_fp32",
+        "rec_methods",
+        "rec_ml_100k_methods",
+        "rec_ablations",
+        "rec_ml_100k_ablations",
+        "rec_bits",
+        "rec_gowalla",
+    ],
+)
 def test_tables_load(name):
     assert load_table(name).configs
