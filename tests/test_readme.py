@@ -10,7 +10,7 @@ import pytest
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments import ResultsStore, readme
-from gnnq_lib.experiments.tables import run_count, table_names
+from gnnq_lib.experiments.tables import RECOMMENDER_TABLES, run_count, table_names
 from gnnq_lib.paths import project_root
 from gnnq_lib.plotting.recommendation import stored_widths
 from gnnq_lib.reporting.results import Results
@@ -111,17 +111,18 @@ def test_what_the_text_says_of_searches():
     assert more == {("ml-100k", "gnaq"): 4}
     full = Counter(c["dataset"] for name in ("rec_search_fp32", "rec_search_large") for c in _configs(name))
     assert full == {"lastfm": 3, "ml-100k": 5, "ml-1m": 5, "gowalla": 9}
+    assert len({c["l2"] for c in _configs("rec_search_large")}) == 1
 
 
 def test_one_teacher_for_all_methods_of_a_seed():
-    frame = pd.concat([_store(name).frame() for name in readme.RECOMMENDER_TABLES])
+    frame = pd.concat([_store(name).frame() for name in RECOMMENDER_TABLES])
     trained = frame[frame.metric == "teacher_seconds"]
     for _, same in trained.groupby(["experiment", "dataset", "seed"]):
         assert same.device.str.contains("NVIDIA").nunique() == 1  # a CUDA device draws other batches
 
 
 def test_seeds_of_the_recommenders():
-    frame = pd.concat([_store(name).frame() for name in readme.RECOMMENDER_TABLES])
+    frame = pd.concat([_store(name).frame() for name in RECOMMENDER_TABLES])
     seeds = frame[frame.metric == "ndcg@10"].groupby(["dataset", "config_key"]).seed.first().reset_index()
     assert seeds.groupby("dataset").seed.nunique().to_dict() == {
         "lastfm": 3, "ml-1m": 3, "ml-100k": 10, "gowalla": 1, "yelp2018": 1, "amazon-book-kgat": 1

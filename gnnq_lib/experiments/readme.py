@@ -14,7 +14,7 @@ import pandas as pd
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.notebook_runner import notebook_paths
 from gnnq_lib.experiments.store import ResultsStore, mean_and_spread
-from gnnq_lib.experiments.tables import run_count, table_names
+from gnnq_lib.experiments.tables import RECOMMENDER_TABLES, run_count, table_names
 from gnnq_lib.files import atomic_write
 from gnnq_lib.naming import case_title, dataset_title, listed
 from gnnq_lib.paths import project_root, results_dir
@@ -52,7 +52,6 @@ FULL_PRECISION = {  # tables accuracy_* beside accuracy_public
     "continued": "FP32, trained on with the same budget",
     "searched": "FP32, settings of the stored search",
 }
-RECOMMENDER_TABLES = ("rec_methods", "rec_ml_100k_methods", "rec_gowalla_methods", "rec_large_methods")
 SMALL_SETS, LARGE_SETS = ("lastfm", "ml-100k", "ml-1m"), ("gowalla", "yelp2018", "amazon-book-kgat")
 # What these tables say is worked out one floor up, so it is looked up when they are made.
 _CLAIMS, _TARGETS = "gnnq_lib.reporting.verdicts", "gnnq_lib.reporting.targets"

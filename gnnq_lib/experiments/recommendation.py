@@ -62,8 +62,7 @@ LOW_BIT_RECIPE = {"epochs": 40, "lr": 1e-2, "schedule": "cosine", "eval_every": 
 METHOD_RECIPES: dict[str, dict] = {"gnaq": {"lr": 5e-3}}
 SWITCHES = {"anchor": GnaqOptions.anchor, "distillation": 1.0, "rotation": False}  # as designed and as published
 # (method, data set, bits), where another of the method's trials did better on validation NDCG@20 than the above:
-# `gnnq run rec_search_low_bit`, `rec_search_rotation`, `rec_search_gnaq`. What is chosen for 2 bits is taken for 3 and
-# 4, too.
+# `gnnq run rec_search_low_bit`, `rec_search_rotation`. What is chosen for 2 bits is taken for 3 and 4, too.
 SEARCHED: dict[tuple[str, str, int], dict] = {
     ("gnaq", "ml-1m", 2): {"rotation": True},
     ("gnaq", "ml-1m", 1): {"rotation": True},

@@ -34,6 +34,9 @@ TABLES = Path(__file__).parent / "yaml"
 
 # Runner name -> module with `Config` (a subclass of ExperimentConfig), `run_one(config) -> list[Measurement]` and,
 # where defaults depend on other settings, `resolve(config)`, called first so that the key covers them.
+# Tables that are read as one: a result file holds 1 MB at most.
+RECOMMENDER_TABLES = ("rec_methods", "rec_ml_100k_methods", "rec_gowalla_methods", "rec_large_methods")
+ABLATION_TABLES = ("rec_ablations", "rec_ml_100k_ablations")
 RUNNERS = {
     "node_classification": "gnnq_lib.experiments.node_classification",
     "error_growth": "gnnq_lib.experiments.error_growth",

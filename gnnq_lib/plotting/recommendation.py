@@ -16,6 +16,7 @@ from scipy import stats
 
 from gnnq_lib.experiments.config import ADDED_SETTINGS, NOT_IN_KEY, make_config
 from gnnq_lib.experiments.store import ResultsStore
+from gnnq_lib.experiments.tables import ABLATION_TABLES
 from gnnq_lib.naming import dataset_title, listed
 from gnnq_lib.paths import project_root, results_dir
 from gnnq_lib.plotting.registry import figure
@@ -321,8 +322,7 @@ def _axis_of_bytes(axes: Axes, marks: tuple[float, ...] = (1.0, 2.0, 5.0)) -> No
     axes.set_xlabel("bytes of the stored table")
 
 
-ABLATIONS = ("rec_ablations", "rec_ml_100k_ablations")  # names of results stores
-# Setting of GNAQ -> value -> words, for what these change; others are named by setting and value.
+# Setting of GNAQ -> value -> words, for what `ABLATION_TABLES` change; others are named by setting and value.
 _PARTS = {
     "node_aware": {False: "one set of levels for all nodes"},
     "placement": {"midpoints": "first levels at midpoints", "released": "first levels as released"},
@@ -353,7 +353,7 @@ def ablation_changes(metric: str = "ndcg@10") -> pd.DataFrame:
         Columns dataset, part, seed, change and untrained (whether training only lowered validation, so that the table
         before training was kept), in the order of the stores; empty if no plain form was measured.
     """
-    parts = [part for part in map(_stored, ABLATIONS) if len(part[0])]
+    parts = [part for part in map(_stored, ABLATION_TABLES) if len(part[0])]
     if not parts:
         return pd.DataFrame()
     rows, configs = pd.concat([part for part, _ in parts]), {key: c for _, part in parts for key, c in part.items()}
@@ -394,7 +394,7 @@ def stored_ablations(metric: str = "ndcg@10") -> pd.DataFrame:
     return found.assign(needed=stats.t.ppf(0.975, found.n - 1) * found["std"] / found.n**0.5)
 
 
-@figure("recommendation_ablations", tables=ABLATIONS)
+@figure("recommendation_ablations", tables=ABLATION_TABLES)
 def recommendation_ablations(results: pd.DataFrame) -> Figure | None:
     """What each part of GNAQ changes in NDCG@10, one at a time, in percent of the plain form, a panel per data set of
     the tables `rec_ablations` and `rec_ml_100k_ablations`; bars to the left are losses, lines one standard deviation
@@ -436,9 +436,8 @@ def _finding_of_parts(table: pd.DataFrame) -> str:
     dataset = table.dataset.iloc[0]
     where, n = dataset_title(dataset), f"(n = {table[table.dataset == dataset].n.max():.0f})"
     first = changes[changes.dataset == dataset].set_index("part")
-    told = first[(first["mean"] < 0) & (first.costs | first.needed.isna())][
-        "mean"
-    ]  # one seed: no spread to compare with
+    of_one_seed = first.needed.isna()  # no spread to compare with
+    told = first[(first["mean"] < 0) & (first.costs | of_one_seed)]["mean"]
     if first.empty:
         return f"GNAQ as released beside its plain form on {where}"
     if told.empty:

@@ -12,7 +12,7 @@ from gnnq_lib.paths import project_root
 from gnnq_lib.reporting.results import Results, plain
 from gnnq_lib.reporting.rules import p_text, span, spread_of, title
 from gnnq_lib.reporting.rules_paper_a import inference_rows
-from gnnq_lib.reporting.rules_paper_b import ABLATIONS, RUNS, ablation_pair, main_rows
+from gnnq_lib.reporting.rules_paper_b import ABLATIONS, MAIN, RUNS, ablation_pair, main_rows
 from gnnq_lib.reporting.statistics import mean_test, paired_values
 
 NOT_RUN = "not run"
@@ -289,7 +289,7 @@ def _dense_adjacency(results: Results) -> Difference:
 
 @_difference
 def _collapse(results: Results) -> Difference:
-    common, tables = {**PARTS_OF_GNAQ}, "rec_methods|rec_*_methods"
+    common, tables = {**PARTS_OF_GNAQ}, MAIN
     effects = {}
     for metric in ("recall@10", "ndcg@10"):
         ours = results.select(metric, tables, **common, method="gnaq")

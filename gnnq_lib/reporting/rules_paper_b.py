@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from gnnq_lib.experiments.tables import ABLATION_TABLES, RECOMMENDER_TABLES
 from gnnq_lib.reporting.claims import Claim
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import (
@@ -30,9 +31,9 @@ BIGEAR_WIDTH = 256  # that of BiGeaR's own claim
 ABLATED = ("node_aware", "placement", "refine_steps", "refine_share", "gradient", "neighbour_share", "level_rate",
            "anchor", "order_weight", "update_every", "tanh", "linear_head", "level_bits", "num_layers",
            "rotation")  # fmt: skip
-MAIN = "rec_methods|rec_*_methods"
-ABLATIONS = "gnnq run rec_ablations && gnnq run rec_ml_100k_ablations"
-RUNS = " && ".join(f"gnnq run rec_{name}methods" for name in ("", "ml_100k_", "gowalla_", "large_"))
+MAIN = "|".join(RECOMMENDER_TABLES)
+ABLATIONS = " && ".join(f"gnnq run {name}" for name in ABLATION_TABLES)
+RUNS = " && ".join(f"gnnq run {name}" for name in RECOMMENDER_TABLES)
 
 
 def main_rows(results: Results, metric: str, dim: int = WIDTH) -> pd.DataFrame:
@@ -306,7 +307,7 @@ def ablation_pair(results: Results, setting: str, without: str) -> tuple[pd.Data
     Returns:
         Rows with it, rows without it (none where they are not stored), and the usual settings.
     """
-    rows = results.select("ndcg@10", "rec_ablations|rec_*_ablations", method="gnaq", bits=2, dim=WIDTH)
+    rows = results.select("ndcg@10", "|".join(ABLATION_TABLES), method="gnaq", bits=2, dim=WIDTH)
     if rows.empty or setting not in rows:
         return rows.iloc[:0], rows.iloc[:0], {}
     settings = rows[[name for name in ABLATED if name in rows]].map(_text)
