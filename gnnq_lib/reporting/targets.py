@@ -203,7 +203,7 @@ TARGETS = (
             "change of Recall@10 and NDCG@10",
             bound,
             _kept(bits),
-            "gnnq run rec_methods",
+            "gnnq run rec_methods && gnnq run rec_gowalla_methods",
             unit=" %",
         )
         for bits, bound in ((2, -0.5), (1, -3))
