@@ -45,8 +45,8 @@ test-notebooks: export GNNQ_RESULTS := $(CURDIR)/runs/nbval/results
 test-notebooks: export MPLBACKEND := module://matplotlib_inline.backend_inline
 test-notebooks: export OMP_NUM_THREADS := 1
 test-notebooks: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout 900 \
-	  --nbval-sanitize-with tests/sanitize.cfg notebooks
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope -p tests.nbval_kernel_start --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout 900 --nbval-sanitize-with tests/sanitize.cfg notebooks
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir notebooks

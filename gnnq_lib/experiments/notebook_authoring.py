@@ -23,6 +23,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from gnnq_lib.errors import InputError
+from gnnq_lib.experiments.kernel_start import retry_kernel_start
 from gnnq_lib.experiments.notebook_parameters import read_notebook
 from gnnq_lib.experiments.notebook_runner import KERNEL, NotebookError, kernel_environment
 from gnnq_lib.experiments.provenance import usable_cores
@@ -139,7 +140,7 @@ def refresh(path: Path) -> float:
             resources={"metadata": {"path": str(path.parent)}},
         )
         try:
-            client.execute()
+            retry_kernel_start(client.execute)
         except CellExecutionError as error:
             raise NotebookError(f"{path.stem}: a cell failed with {error.ename}: {error.evalue}") from None
     tidy(notebook)

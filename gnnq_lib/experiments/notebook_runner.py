@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 import gnnq_lib
 from gnnq_lib.errors import DataUnavailableError, InputError
+from gnnq_lib.experiments.kernel_start import retry_kernel_start
 from gnnq_lib.experiments.notebook_parameters import check_parameters, declared_parameters, read_notebook
 from gnnq_lib.experiments.provenance import usable_cores
 from gnnq_lib.experiments.store import COLUMNS, ResultsStore, stores_in
@@ -293,17 +294,24 @@ def _execute(run: NotebookRun, threads: int) -> float:
         os.dup2(log.fileno(), sys.stderr.fileno())  # what the kernel process itself says while starting and ending
     start = time.perf_counter()
     try:
-        papermill.execute_notebook(
-            str(run.path),
-            str(run.executed),
-            parameters=run.parameters,
-            kernel_name=KERNEL,
-            cwd=str(run.path.parent),
-            progress_bar=False,
-        )
+        retry_kernel_start(lambda: _run_cells(run))
     except papermill.PapermillExecutionError as error:
         message = f"{run.path.stem}: cell {error.exec_count} failed with {error.ename}: {error.evalue}"
         raise NotebookError(f"{message} (executed so far: {_from_root(run.executed)})") from None
     seconds = time.perf_counter() - start
     atomic_write(run.record, json.dumps({"key": run.key, "seconds": round(seconds, 1), "parameters": run.parameters}))
     return seconds
+
+
+def _run_cells(run: NotebookRun) -> None:
+    """All cells of a notebook in a kernel of its own."""
+    import papermill
+
+    papermill.execute_notebook(
+        str(run.path),
+        str(run.executed),
+        parameters=run.parameters,
+        kernel_name=KERNEL,
+        cwd=str(run.path.parent),
+        progress_bar=False,
+    )
