@@ -339,6 +339,16 @@ def _claimed(claim: str) -> str:
     return f"{float(claims.number[claim]):.2f}"
 
 
+def _moved_by_bounds() -> str:
+    """Claims of the abstracts with another verdict where one of the rules' bounds is another."""
+    from gnnq_lib.reporting.verdicts import of_abstracts, sensitivity
+
+    changes = " ".join(sensitivity()["verdicts that change"])
+    names = [claim.name for claim in of_abstracts()]
+    moved = [name for name in names if re.search(rf"\b{name}\b", changes)]
+    return f"{len(moved)} of {len(names)} ({', '.join(moved)})"
+
+
 def _training_speedup() -> str:
     rows = _bench("training")
     return f"{rows[(rows.variant == 'sparse') & (rows.threads == 1)].speedup_vs_dense.iloc[0]:.0f}"
@@ -398,6 +408,7 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "searches_1": lambda: _span(_searches(1)),
     "searches_found": lambda: _span(100 * _searches(256, "recall"), 0),
     "slow_kernels": _slow_kernels,
+    "moved_by_bounds": _moved_by_bounds,
     "claimed_int2": lambda: _claimed("A1"),
     "claimed_int4": lambda: _claimed("A2"),
     "qlr_cora": lambda: _qlr("cora", as_released=False),

@@ -13,7 +13,7 @@ from gnnq_lib.plotting.registry import figure
 from gnnq_lib.plotting.style import FULL_PRECISION_LINE, SMALL_LETTERS, WIDTH_INCHES, look, set_finding
 from gnnq_lib.reporting.paper_accuracy import int2_from_scratch
 from gnnq_lib.reporting.results import Results
-from gnnq_lib.reporting.statistics import SIGNIFICANT, holm, mean_test
+from gnnq_lib.reporting.statistics import holm, mean_test, significant
 
 FAILED_SPREAD = 10.0  # points of standard deviation beyond which some seeds of a setting failed
 
@@ -121,7 +121,7 @@ def loss_by_stage(results: pd.DataFrame) -> Figure | None:
     single = loss.drop(index="all", errors="ignore")
     method, stage = single.max().idxmax(), single.max(axis=1).idxmax()
     tests, gains = [mean_test(part) for _, part in groups], int((loss < 0).sum().sum())
-    clear = sum(t.difference < 0 and p < SIGNIFICANT for t, p in zip(tests, holm([t.p_value for t in tests])))
+    clear = sum(t.difference < 0 and significant(p) for t, p in zip(tests, holm([t.p_value for t in tests])))
     set_finding(
         drawing,
         f"INT2 at one stage: {stage} of {look(method).label} cost most, {loss.loc[stage, method]:.1f} \u00b1 "

@@ -19,6 +19,7 @@ _HOMES = {
     "load_claims": "claims",
     "paired_test": "statistics",
     "release_differences": "released",
+    "sensitivity": "verdicts",
     "targets_table": "targets",
     "verdict_frame": "verdicts",
 }

@@ -21,7 +21,7 @@ from gnnq_lib.reporting.released import release_differences
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import RULES, Status
 from gnnq_lib.reporting.targets import targets_table
-from gnnq_lib.reporting.verdicts import Verdict, counts, judge_all, verdict_frame
+from gnnq_lib.reporting.verdicts import Verdict, counts, judge_all, sensitivity, verdict_frame
 
 TABLE_TITLES = {
     "accuracy": "SMP on the public splits: accuracy and bits per value",
@@ -146,6 +146,8 @@ def page(
     if pictures:
         sections.append(("Figures", f'<div class="figures">{"".join(map(_figure, pictures))}</div>'))
     sections.append(("The rules", _rules_section(verdicts)))
+    if results is not None:
+        sections.append(("Other bounds, other verdicts", _bounds_section(results)))
     sections.append(("Where the numbers come from", _provenance(None if results is None else results.rows)))
     contents = "".join(f'<li><a href="#{_anchor(title)}">{_text(title)}</a></li>' for title, _ in sections)
     body = "".join(
@@ -282,6 +284,15 @@ def _rules_section(verdicts: Sequence[Verdict]) -> str:
         columns=["claims", "rule", "its name in the code"],
     )
     return "<p>Where results are missing, the verdict is “not run”.</p>" + table_html(frame, "", {"rule": "wide"})
+
+
+def _bounds_section(results: Results) -> str:
+    intro = (
+        "<p>Where a claim names no number, the bound that decides is ours. Here one at a time is moved, to a stricter "
+        "and to a looser number, and the abstracts' claims whose rules read it are judged again.</p>"
+    )
+    classes = {"bound": "wide", "verdicts that change": "wide", "as judged": "short", "in its place": "short"}
+    return intro + table_html(sensitivity(results), "", classes)
 
 
 def _spans(names: Sequence[str]) -> str:

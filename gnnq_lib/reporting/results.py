@@ -53,6 +53,7 @@ class Results:
 
     rows: pd.DataFrame
     benches: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    _selected: dict[str, pd.DataFrame] = field(default_factory=dict, compare=False, repr=False)  # rules ask repeatedly
 
     @classmethod
     def stored(cls) -> Results:
@@ -80,6 +81,12 @@ class Results:
             experiment: a name or pattern such as "paper_depth_*"; several are separated by "|".
             wanted: column -> value, or list of values; rows without that setting do not match.
         """
+        asked = repr((metric, experiment, wanted))
+        if asked not in self._selected:
+            self._selected[asked] = self._select(metric, experiment, wanted)
+        return self._selected[asked].copy(deep=False)
+
+    def _select(self, metric: str, experiment: str, wanted: Mapping[str, Any]) -> pd.DataFrame:
         patterns = experiment.split("|")
         names = self.rows.experiment.fillna("").map(str)
         matching = [name for name in names.unique() if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]

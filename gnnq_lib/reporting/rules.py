@@ -17,6 +17,7 @@ import pandas as pd
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.store import mean_and_spread
 from gnnq_lib.naming import dataset_title, nearest
+from gnnq_lib.reporting.bounds import bound
 
 
 class Status(str, Enum):
@@ -58,7 +59,6 @@ class Finding:
 
 
 Rule = Callable[..., Finding]
-LEAST_RUNS = 3  # with fewer runs a claim holds in part at most
 
 
 @dataclass(frozen=True)
@@ -148,13 +148,13 @@ def status_of_gains(above: Collection[bool], below: Collection[bool]) -> Status:
 
 
 def at_most_in_part(status: Status, runs: int) -> Status:
-    """The status, but "holds in part" in place of "holds" where it rests on fewer than `LEAST_RUNS` runs.
+    """The status, but "holds in part" in place of "holds" where it rests on fewer runs than asked for.
 
     Example:
         >>> at_most_in_part(Status.HOLDS, 1).value, at_most_in_part(Status.HOLDS, 3).value
         ('holds in part', 'holds')
     """
-    return Status.IN_PART if status is Status.HOLDS and runs < LEAST_RUNS else status
+    return Status.IN_PART if status is Status.HOLDS and runs < bound("least_runs") else status
 
 
 def spread_of(rows: pd.DataFrame) -> str:

@@ -9,11 +9,11 @@ import pandas as pd
 
 from gnnq_lib.experiments.store import mean_and_spread
 from gnnq_lib.naming import DATASET_TITLES, PACKED, listed
+from gnnq_lib.reporting.bounds import bound
 from gnnq_lib.reporting.claims import Claim
 from gnnq_lib.reporting.paper_accuracy import full_precision, int2_from_scratch, scheme_runs
 from gnnq_lib.reporting.results import Results, plain
 from gnnq_lib.reporting.rules import (
-    LEAST_RUNS,
     Finding,
     Status,
     at_most_in_part,
@@ -34,7 +34,6 @@ THEIRS = ("qlr", "bt", "bt_star")
 EARLIER = ("minmax", "lsq", "degree_quant")
 STAGES = ("inputs", "weights", "features", "messages", "aggregates", "updates", "embeddings")
 CLASSES = {"cora": 7, "citeseer": 6, "pubmed": 3, "cs": 15, "physics": 5}
-MOST_BITS = 3.0
 PUBLIC = "accuracy_public|paper_public*"
 RANGE_RATE = 0.001  # learning rate of range factors from scratch
 DEEP = 32
@@ -109,7 +108,7 @@ def all_stages(results: Results, claim: Claim) -> Finding:
     largest = stages.groupby("dataset", sort=False).value.max()
     packed = results.select("nodes_of_another_class", "packed_models", bits=2)
     compared = results.select("nodes_compared", "packed_models", bits=2)
-    low, same = complete and largest.max() <= MOST_BITS, len(packed) > 0 and packed.value.sum() == 0
+    low, same = complete and largest.max() <= bound("most_bits"), len(packed) > 0 and packed.value.sum() == 0
     check = (
         f"packed integers give another class on {packed.value.sum():.0f} of {compared.value.sum():,.0f} nodes of "
         f"{packed.dataset.nunique()} data sets"
@@ -156,7 +155,7 @@ def int2_where_others_fail(results: Results, claim: Claim) -> Finding:
         gaps[dataset] = paired_test(reference, ours).difference
         above = {name: tests[dataset, name].clearly_above(corrected[dataset, name]) for name in others}
         pairs = min(tests[dataset, name].n for name in others)
-        won[dataset] = gaps[dataset] <= 10 and all(above.values()) and pairs >= LEAST_RUNS
+        won[dataset] = gaps[dataset] <= bound("gap_to_full") and all(above.values()) and pairs >= bound("least_runs")
         needed.append((won[dataset], max(corrected[dataset, name] for name in others)))
         each = ", ".join(
             f"{_with_chance(name, part, dataset)}: {tests[dataset, name].difference:+.1f} over "
@@ -276,7 +275,8 @@ def error_bounded(results: Results, claim: Claim) -> Finding:
     growth = {name: pair["first"].mean() / pair["second"].mean() for name, pair in pairs.items()}
     tests = {name: paired_test(of(without, name), of(late, name)) for name in names}
     corrected = holm_p_values(tests)
-    bounded = {name: growth[name] <= 1.1 and tests[name].clearly_above(corrected[name]) for name in names}
+    most = bound("error_growth")
+    bounded = {name: growth[name] <= most and tests[name].clearly_above(corrected[name]) for name in names}
     each = ", ".join(
         f"{title(name)} {growth[name]:.2f} (without teleport {tests[name].difference:+.2f} more error at the end, "
         f"{tests[name].n} pairs, {p_text(corrected[name])})"
@@ -308,7 +308,7 @@ def depth_kept(results: Results, claim: Claim) -> Finding:
     if not losses or smp.num_layers.max() < DEEP:
         return not_run(f"no run of SMP with {DEEP} layers or more is stored")
     of_gcn = _points_lost(gcn) if len(gcn) else pd.Series(dtype=float)
-    kept = [name for name, loss in losses.items() if loss.mean() <= 2]
+    kept = [name for name, loss in losses.items() if loss.mean() <= bound("depth_loss")]
     each = ", ".join(f"{'FP32' if name == 'fp32' else 'INT2'} {_points(loss)}" for name, loss in losses.items())
     test, deepest = PairedTest(math.nan, math.nan, 0, math.nan), smp.num_layers.max()
     other = "plain GCN was not measured"
@@ -322,7 +322,7 @@ def depth_kept(results: Results, claim: Claim) -> Finding:
     appnp = rows[(rows.model == "appnp") & (rows.method == "fp32") & (rows.num_layers == deepest)]
     also = f". APPNP has {spread_of(appnp)} % there" if len(appnp) else ""
     seeds = min(len(loss) for loss in losses.values())
-    holds = len(kept) == 2 and of_gcn.mean() > 10 and test.clearly_above()
+    holds = len(kept) == 2 and of_gcn.mean() > bound("gcn_loss") and test.clearly_above()
     return Finding(
         at_most_in_part(status_of(holds, bool(kept)), min(seeds, test.n)),
         f"Points lost at {deepest:.0f} layers against the best depth: SMP {each}; {other}{also}.",
@@ -360,7 +360,8 @@ def multiplier_helps(results: Results, claim: Claim) -> Finding:
     if on.empty or off.empty:
         return not_run("SMP with and without its multiplier is not stored")
     shared = paired_values(on, off).groupby(["dataset", "split"], sort=False).size()
-    cases = shared[shared >= LEAST_RUNS].index if (shared >= LEAST_RUNS).any() else shared.index
+    enough = shared >= bound("least_runs")
+    cases = shared[enough].index if enough.any() else shared.index
     gains = Gains(
         {
             f"{title(dataset)} ({split} split)": [
@@ -485,8 +486,9 @@ def error_by_degree(results: Results, claim: Claim) -> Finding:
     parts = dict(iter(rows.groupby("method")))
     tests = {name: mean_test(part.value) for name, part in parts.items()}
     corrected = holm_p_values(tests)
-    rises = {name: test.difference > 0.1 and test.clearly_above(corrected[name]) for name, test in tests.items()}
-    status = status_of_gains(rises.values(), [all(test.difference <= 0.1 for test in tests.values())])
+    floor = bound("correlation")
+    rises = {name: test.difference > floor and test.clearly_above(corrected[name]) for name, test in tests.items()}
+    status = status_of_gains(rises.values(), [all(test.difference <= floor for test in tests.values())])
     each = ", ".join(
         f"{title(name)} {test.difference:+.2f} ± {test.std:.2f} ({test.n} seeds, {p_text(corrected[name])})"
         for name, test in tests.items()
@@ -495,8 +497,8 @@ def error_by_degree(results: Results, claim: Claim) -> Finding:
     seeds = min(test.n for test in tests.values())
     return Finding(
         at_most_in_part(status, seeds),
-        f"Rank correlation of a node's degree and its error after one layer: {each}; a floor of 0.1 and the test are "
-        f"passed by {sum(rises.values())} of {len(rises)}.",
+        f"Rank correlation of a node's degree and its error after one layer: {each}; a floor of {floor:g} and the test "
+        f"are passed by {sum(rises.values())} of {len(rises)}.",
         span_and_spread(means, 2, "", f"quantizers, {seeds} seeds each", "+"),
         value=float(means.mean()),
         p_value=_deciding([(rises[name], corrected[name]) for name in tests]),
@@ -517,7 +519,7 @@ def printed_accuracy(results: Results, claim: Claim, model: str, method: str, bi
     rows = rows[(rows.multiplier == True) == (model == "smp")]  # noqa: E712 - a column of objects
     released = rows[rows.as_released == True]  # noqa: E712 - a column of objects
     corrected = rows[rows.as_released != True]  # noqa: E712
-    rows = released if len(released) >= LEAST_RUNS else corrected
+    rows = released if len(released) >= bound("least_runs") else corrected
     if len(rows) < 2:
         name = f"{title(model)} in {'FP32' if bits == '32' else f'INT{bits} ({title(method)})'}"
         return not_run(f"{name} on random splits of Cora is not stored (the public split is another task)")
@@ -557,7 +559,7 @@ def published_accuracy(results: Results, claim: Claim, model: str, dataset: str,
     if rows.empty:
         return not_run(f"{title(model)} with {layers} layers on {title(dataset)} is not stored")
     gap = claim.number - rows.value.mean()
-    few = f"; {len(rows)} run{'s' * (len(rows) > 1)}, so in part at most" if len(rows) < LEAST_RUNS else ""
+    few = f"; {len(rows)} run{'s' * (len(rows) > 1)}, so in part at most" if len(rows) < bound("least_runs") else ""
     few += "; a stronger baseline, but not the published number" if gap < -3 else ""
     return Finding(
         at_most_in_part(status_of(abs(gap) <= 1, abs(gap) <= 3), len(rows)),
@@ -582,7 +584,7 @@ def int8_like_fp32(results: Results, claim: Claim, method: str) -> Finding:
     if not names:
         return not_run(f"{title(method)} at INT8 beside FP32 is not stored")
     tests = {name: paired_test(low[low.dataset == name], full[full.dataset == name]) for name in names}
-    like = [test.difference >= -1 and test.n >= LEAST_RUNS for test in tests.values()]
+    like = [test.difference >= -1 and test.n >= bound("least_runs") for test in tests.values()]
     each = "; ".join(
         f"{title(name)} {spread_of(low[low.dataset == name])} %, {test.difference:+.1f} points against FP32 over "
         f"{test.n} pairs ({p_text(test.p_value)})"

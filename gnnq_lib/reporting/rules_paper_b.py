@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from gnnq_lib.experiments.tables import ABLATION_TABLES, RECOMMENDER_TABLES
+from gnnq_lib.reporting.bounds import bound
 from gnnq_lib.reporting.claims import Claim
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import (
-    LEAST_RUNS,
     Finding,
     Status,
     at_most_in_part,
@@ -21,7 +21,7 @@ from gnnq_lib.reporting.rules import (
     status_of_gains,
     title,
 )
-from gnnq_lib.reporting.statistics import SIGNIFICANT, PairedTest, holm_p_values, mean_test, relative_differences
+from gnnq_lib.reporting.statistics import PairedTest, holm_p_values, mean_test, relative_differences, significant
 
 QUANTIZERS = ("lsq", "n2uq", "post_training_tensor", "post_training_node", "bigear")
 TRAINED_QUANTIZERS = ("lsq", "n2uq", "bigear")
@@ -47,7 +47,7 @@ def main_rows(results: Results, metric: str, dim: int = WIDTH) -> pd.DataFrame:
 def _with_default_settings(rows: pd.DataFrame) -> pd.Series:
     """True where every setting of `ABLATED` is the most frequent one of its method and bits on its data set."""
     chosen = pd.Series(True, index=rows.index)
-    for name in (name for name in ABLATED if name in rows):
+    for name in (name for name in ABLATED if name in rows and rows[name].nunique(dropna=False) > 1):
         text = rows[name].map(_text)
         chosen &= text == text.groupby([rows.method, rows.bits, rows.dataset]).transform(_most_frequent)
     return chosen
@@ -63,11 +63,12 @@ def _most_frequent(values: pd.Series) -> str:
 
 
 def too_few(ours: pd.DataFrame) -> Finding | None:
-    """ "Not run" where GNAQ was measured with fewer than `LEAST_RUNS` seeds on every set: one run decides no claim."""
+    """ "Not run" where GNAQ was measured with fewer seeds than asked for on every set: one run decides no claim."""
     seeds = int(ours.groupby("dataset").seed.nunique().max()) if len(ours) else 0
-    if seeds >= LEAST_RUNS:
+    least = bound("least_runs")
+    if seeds >= least:
         return None
-    return not_run(f"{seeds} seed{'s' * (seeds != 1)} of GNAQ stored; a verdict asks for {LEAST_RUNS}")
+    return not_run(f"{seeds} seed{'s' * (seeds != 1)} of GNAQ stored; a verdict asks for {least:g}")
 
 
 def _per_dataset(ours: pd.DataFrame, other: pd.DataFrame) -> pd.Series:
@@ -163,7 +164,8 @@ def times_smaller(results: Results, claim: Claim, highest: str) -> Finding:
         return not_run("sizes of GNAQ and FP32 tables are not stored")
     means = {dim: ratio.mean() for dim, ratio in ratios.items()}
     low, high = means[min(means)], max(means.values())
-    lower, upper = low >= 0.97 * claim.number, high >= 0.97 * float(highest)
+    least = 1 - bound("size_tolerance")
+    lower, upper = low >= least * claim.number, high >= least * float(highest)
     each = ", ".join(
         f"{ratio.mean():.2f} at D = {dim} ({len(ratio)} data set{'s' * (len(ratio) > 1)})"
         for dim, ratio in ratios.items()
@@ -199,21 +201,22 @@ def keeps_full_precision(results: Results, claim: Claim) -> Finding:
     if few := too_few(pd.concat(used[::2])):
         return few
     worst = table.min(axis=1)
-    tests = {margin: mean_test(worst, -margin, "greater") for margin in (1, 3)}
-    within = {margin: bool((worst >= -margin).all()) for margin in tests}
-    kept = {margin: within[margin] and test.p_value < SIGNIFICANT for margin, test in tests.items()}
-    status = status_of(kept[1], kept[3])
-    if status is Status.DOES_NOT_HOLD and within[3]:
+    margins = {status: 100 * bound(name) for status, name in ((Status.HOLDS, "kept"), (Status.IN_PART, "kept_in_part"))}
+    tests = {status: mean_test(worst, -margin, "greater") for status, margin in margins.items()}
+    within = {status: bool((worst >= -margin).all()) for status, margin in margins.items()}
+    kept = {status: within[status] and significant(test.p_value) for status, test in tests.items()}
+    status = status_of(*kept.values())
+    if status is Status.DOES_NOT_HOLD and within[Status.IN_PART]:
         status = Status.CANNOT_TELL
     each = "; ".join(
         f"{title(dataset)} " + ", ".join(f"{metric} {value:+.1f} %" for metric, value in row.items())
         for dataset, row in table.iterrows()
     )
-    passed = 1 if kept[1] else 3
+    passed = Status.HOLDS if kept[Status.HOLDS] else Status.IN_PART
     return Finding(
         at_most_in_part(status, int(used[0].groupby("dataset").seed.nunique().max())),
         f"Against FP32: {each} (seeds: {_seeds(used[0])}). The worse of the two is {worst.mean():+.1f} ± "
-        f"{worst.std():.1f} % over {len(worst)} data sets; that its mean is above -{passed} %: "
+        f"{worst.std():.1f} % over {len(worst)} data sets; that its mean is above -{margins[passed]:g} %: "
         f"{p_text(tests[passed].p_value)}.",
         span_and_spread(table.stack(), 1, " %", "pairs of metric and data set", "+"),
         f"{worst.min():+.1f} % at worst",
@@ -273,7 +276,7 @@ def datasets_covered(results: Results, claim: Claim) -> Finding:
     }
     least = pd.Series({name: min(test.difference for test in of.values()) for name, of in tests.items() if of})
     decides = {name: _largest_if_above(of) for name, of in tests.items() if of}
-    clear, above = sum(p < SIGNIFICANT for p in decides.values()), int((least > 0).sum())
+    clear, above = sum(significant(p) for p in decides.values()), int((least > 0).sum())
     status = Status.CANNOT_TELL if clear < claim.number <= above else status_of(False, clear >= claim.number)
     each = ", ".join(f"{title(name)} {value:+.1f} % ({p_text(decides[name])})" for name, value in least.items())
     return Finding(
@@ -292,7 +295,7 @@ def datasets_covered(results: Results, claim: Claim) -> Finding:
 
 def _largest_if_above(tests: dict[tuple[str, str], PairedTest]) -> float:
     """The largest of the corrected p-values if all differences are gains over enough pairs; else NaN."""
-    if all(test.difference > 0 and test.n >= LEAST_RUNS for test in tests.values()):
+    if all(test.difference > 0 and test.n >= bound("least_runs") for test in tests.values()):
         return max(holm_p_values(tests).values())
     return float("nan")
 
@@ -371,7 +374,7 @@ def published_ranking(results: Results, claim: Claim, dataset: str, metric: str)
             f"full-precision LightGCN on {title(dataset)}, refit on all training ratings, is not stored{held}"
         )
     ratio = refit.value.mean() / claim.number
-    few = f"; {len(refit)} run{'s' * (len(refit) > 1)}, so in part at most" if len(refit) < LEAST_RUNS else ""
+    few = f"; {len(refit)} run{'s' * (len(refit) > 1)}, so in part at most" if len(refit) < bound("least_runs") else ""
     return Finding(
         at_most_in_part(status_of(abs(ratio - 1) <= 0.01, abs(ratio - 1) <= 0.05), len(refit)),
         f"LightGCN on {title(dataset)} (refit on training and validation part) gives {metric} {spread_of(refit)}, "
@@ -409,7 +412,7 @@ def recovers(results: Results, claim: Claim, method: str, metric: str) -> Findin
             rows=of_small,
         )
     status = status_of(bool((shares >= claim.number).all()), shares.mean() >= claim.number - 5)
-    if status is Status.DOES_NOT_HOLD and len(shares) < LEAST_RUNS:
+    if status is Status.DOES_NOT_HOLD and len(shares) < bound("least_runs"):
         status = Status.CANNOT_TELL  # what one or two sets lose refutes no claim about others
     return Finding(
         at_most_in_part(status, len(shares)),

@@ -11,9 +11,19 @@ import pandas as pd
 from scipy import stats
 
 from gnnq_lib.errors import InputError
+from gnnq_lib.reporting.bounds import bound
 
-SIGNIFICANT = 0.05
 PAIRED_ON = ("dataset", "split", "split_seed", "seed")
+
+
+def significant(p_value: float) -> bool:
+    """Whether a p-value is below the level of the tests; NaN, where there was no test, is not.
+
+    Example:
+        >>> significant(0.04), significant(0.05), significant(math.nan)
+        (True, False, False)
+    """
+    return p_value < bound("significance")
 
 
 @dataclass(frozen=True)
@@ -39,11 +49,11 @@ class PairedTest:
             >>> PairedTest(2.0, 0.5, 5, 0.001).clearly_above(), PairedTest(2.0, 0.5, 5, 0.2).clearly_above()
             (True, False)
         """
-        return self.difference > 0 and (self.p_value if p_value is None else p_value) < SIGNIFICANT
+        return self.difference > 0 and significant(self.p_value if p_value is None else p_value)
 
     def clearly_below(self, p_value: float | None = None) -> bool:
         """Whether the difference is negative and significant; with another p-value if one is given, as after Holm."""
-        return self.difference < 0 and (self.p_value if p_value is None else p_value) < SIGNIFICANT
+        return self.difference < 0 and significant(self.p_value if p_value is None else p_value)
 
 
 def paired_values(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

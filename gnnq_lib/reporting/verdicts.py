@@ -11,6 +11,7 @@ import pandas as pd
 
 from gnnq_lib.errors import InputError
 from gnnq_lib.reporting import rules_paper_a, rules_paper_b  # noqa: F401 - registers the rules
+from gnnq_lib.reporting.bounds import BOUNDS, bounds_read, moved
 from gnnq_lib.reporting.claims import Claim, load_claims
 from gnnq_lib.reporting.results import Results
 from gnnq_lib.reporting.rules import Finding, Status, find_rule
@@ -101,6 +102,46 @@ def judge_all(results: Results | None = None, claims: Sequence[Claim] | None = N
     """
     results = Results.stored() if results is None else results
     return [judge(claim, results) for claim in (load_claims() if claims is None else claims)]
+
+
+def sensitivity(results: Results | None = None, claims: Sequence[Claim] | None = None) -> pd.DataFrame:
+    """What the verdicts would be with other bounds, one moved at a time (see `BOUNDS`).
+
+    Args:
+        results: everything stored, if not given.
+        claims: those of the abstracts, if not given.
+
+    Returns:
+        A line per bound that a claim's rule reads and number in its place: `bound`, `as judged`, `in its place`, `read
+        by` (claims), `verdicts that change` ("A4 does not hold → holds in part").
+    """
+    results = Results.stored() if results is None else results
+    claims = of_abstracts() if claims is None else claims
+    judged, readers = {}, {name: [] for name in BOUNDS}
+    for claim in claims:
+        with bounds_read() as names:
+            judged[claim.name] = judge(claim, results).finding.status
+        for name in names:
+            readers[name].append(claim)
+    lines = []
+    for name, reading in readers.items():
+        for value in (BOUNDS[name].stricter, BOUNDS[name].looser) if reading else ():
+            with moved(**{name: value}):
+                others = {claim.name: judge(claim, results).finding.status for claim in reading}
+            changed = [f"{c} {judged[c].value} → {other.value}" for c, other in others.items() if other != judged[c]]
+            lines.append((BOUNDS[name].what, BOUNDS[name].text(), BOUNDS[name].text(value),
+                          ", ".join(others), "; ".join(changed) or "none"))  # fmt: skip
+    return pd.DataFrame(lines, columns=["bound", "as judged", "in its place", "read by", "verdicts that change"])
+
+
+def of_abstracts() -> list[Claim]:
+    """The claims of the two papers' abstracts.
+
+    Example:
+        >>> of_abstracts()[0].name, len({claim.paper for claim in of_abstracts()})
+        ('A1', 2)
+    """
+    return [claim for claim in load_claims() if claim.name.startswith(claim.paper)]
 
 
 def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
