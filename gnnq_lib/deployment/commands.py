@@ -27,6 +27,8 @@ def quantize(
     epochs: Annotated[
         int | None, typer.Option(help="Of both trainings, FP32 and low bit; the recipe's if not given.", min=1)
     ] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers of propagation; the recipe's if not given.", min=0)] = None,
+    hidden: Annotated[int | None, typer.Option(help="Hidden width; the recipe's if not given.", min=1)] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Train a low-bit classifier, pack it into a file, and check that integers give the simulated answers."""
@@ -37,7 +39,8 @@ def quantize(
     from gnnq_lib.deployment.pipeline import quantize as train_and_pack
 
     try:
-        _, report = train_and_pack(training_config(data, bits, split, split_seed, seed, epochs), out)
+        config = training_config(data, bits, split, split_seed, seed, epochs, num_layers=layers, hidden=hidden)
+        _, report = train_and_pack(config, out)
     except PackingError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None

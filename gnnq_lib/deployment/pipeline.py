@@ -79,7 +79,13 @@ class Evaluation:
 
 
 def training_config(
-    data: str, bits: int, split: str | None = None, split_seed: int = 0, seed: int = 0, epochs: int | None = None
+    data: str,
+    bits: int,
+    split: str | None = None,
+    split_seed: int = 0,
+    seed: int = 0,
+    epochs: int | None = None,
+    **settings: int | None,
 ) -> Config:
     """The repository's recipe for a model that can be packed.
 
@@ -90,9 +96,11 @@ def training_config(
         split_seed: of a random split.
         seed: of weights and dropout.
         epochs: of both trainings, full precision and low bit; None takes the recipe's.
+        settings: others of `Config`, such as num_layers and hidden; None takes the default.
 
     Raises:
-        InputError: a width that is not trained or cannot be packed, data or a split that do not exist.
+        InputError: a setting that does not exist or is out of range, a width that is not trained or cannot be packed,
+            data or a split that do not exist.
 
     Example:
         >>> training_config("digits", 2).split
@@ -102,6 +110,7 @@ def training_config(
         raise InputError(f"bits={bits} was given; 2, 4 or 8 are accepted for a packed model.")
     found = load_data(data, split, split_seed).dataset.split
     values = {"experiment": "quantize", "dataset": data, "split": found, "split_seed": split_seed, "bits": bits}
+    values |= {name: value for name, value in settings.items() if value is not None}
     return make_config(Config, {**values, "seed": seed, "epochs": epochs, "teacher_epochs": epochs})
 
 

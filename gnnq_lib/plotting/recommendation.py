@@ -324,7 +324,7 @@ def _axis_of_bytes(axes: Axes, marks: tuple[float, ...] = (1.0, 2.0, 5.0)) -> No
 
 # Setting of GNAQ -> value -> words, for what `ABLATION_TABLES` change; others are named by setting and value.
 _PARTS = {
-    "node_aware": {False: "one set of levels for all nodes"},
+    "node_aware": {False: "one set of first levels"},
     "placement": {"midpoints": "first levels at midpoints", "released": "first levels as released"},
     "refine_steps": {0: "no refinement"},
     "gradient": {"straight_through": "straight-through gradient", "levels": "gradient through levels only"},

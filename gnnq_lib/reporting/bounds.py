@@ -1,6 +1,4 @@
-"""The bounds that the rules compare with where a claim names no number: ours, so they can be moved to see what depends
-on them (`sensitivity`).
-"""
+"""Bounds of the rules that no claim names: ours, so they can be moved to see what depends on them (`sensitivity`)."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ class Bound:
 
     Attributes:
         value: that of the rules.
-        stricter, looser: with which less, and more, is said to hold.
+        stricter, looser: a number that fewer claims pass, and one that more pass.
         what: in words, for tables.
         unit: behind the number.
     """
@@ -35,7 +33,7 @@ class Bound:
 
         Example:
             >>> BOUNDS["significance"].text(), BOUNDS["depth_loss"].text(4)
-            ('5 %', '4 points')
+            ('5 %', '4')
         """
         value = self.value if value is None else value
         return f"{100 * value if self.unit == '%' else value:g} {self.unit}".strip()
@@ -44,15 +42,15 @@ class Bound:
 BOUNDS = {
     "significance": Bound(0.05, 0.01, 0.10, "level of the tests", "%"),
     "least_runs": Bound(3, 5, 2, "runs asked for"),
-    "most_bits": Bound(3.0, 2.5, 4.0, "a stage has at most", "bits per value"),
-    "gap_to_full": Bound(10.0, 5.0, 20.0, "below FP32 at most", "points"),
+    "most_bits": Bound(3.0, 2.5, 4.0, "bits per value of a stage, at most"),
+    "gap_to_full": Bound(10.0, 5.0, 20.0, "points below FP32, at most"),
     "error_growth": Bound(1.1, 1.05, 1.2, "error at the deepest layer over that at layer 8, at most"),
-    "depth_loss": Bound(2.0, 1.0, 4.0, "lost with depth at most, SMP", "points"),
-    "gcn_loss": Bound(10.0, 20.0, 5.0, "lost with depth at least, plain GCN", "points"),
+    "depth_loss": Bound(2.0, 1.0, 4.0, "points that SMP loses with depth, at most"),
+    "gcn_loss": Bound(10.0, 20.0, 5.0, "points that plain GCN loses with depth, above"),
     "correlation": Bound(0.1, 0.2, 0.05, "rank correlation of degree and error, above"),
     "size_tolerance": Bound(0.03, 0.01, 0.05, "tolerance of sizes", "%"),
-    "kept": Bound(0.01, 0.005, 0.02, "lost against FP32 at most, to hold", "%"),
-    "kept_in_part": Bound(0.03, 0.02, 0.05, "lost against FP32 at most, to hold in part", "%"),
+    "kept": Bound(0.01, 0.005, 0.02, "loss against FP32 to hold, at most", "%"),
+    "kept_in_part": Bound(0.03, 0.02, 0.05, "loss against FP32 to hold in part, at most", "%"),
 }
 _MOVED: ContextVar[dict[str, float]] = ContextVar("moved bounds", default={})  # noqa: B039 - never changed in place
 _READ: ContextVar[set[str] | None] = ContextVar("bounds read", default=None)

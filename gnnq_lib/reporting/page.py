@@ -35,7 +35,7 @@ TABLE_TITLES = {
     "recommendation_large": "Low-bit recommenders on the large sets: per cent, mean ± standard deviation (seeds)",
 }
 FOLD = 240  # characters of a cell
-SECTIONS_OF_THEIR_OWN = ("claims", "targets")  # of the README's tables
+SECTIONS_OF_THEIR_OWN = ("claims", "published", "targets")  # of the README's tables
 _STYLE = """
 :root{--ink:#1b1b1b;--faint:#5c5c5c;--line:#d5d5d5;--back:#fff;--band:#f5f6f8;--link:#0b5394}
 @media(prefers-color-scheme:dark){:root{--ink:#e8e8e8;--faint:#a9a9a9;--line:#444;--back:#17191c;--band:#212429;
@@ -288,8 +288,9 @@ def _rules_section(verdicts: Sequence[Verdict]) -> str:
 
 def _bounds_section(results: Results) -> str:
     intro = (
-        "<p>Where a claim names no number, the bound that decides is ours. Here one at a time is moved, to a stricter "
-        "and to a looser number, and the abstracts' claims whose rules read it are judged again.</p>"
+        "<p>Bounds that no claim names (the level of the tests, how many runs, how close is close) are ours. Here one "
+        "at a time is moved, to a stricter and to a looser number, and the abstracts' claims whose rules read it are "
+        "judged again.</p>"
     )
     classes = {"bound": "wide", "verdicts that change": "wide", "as judged": "short", "in its place": "short"}
     return intro + table_html(sensitivity(results), "", classes)

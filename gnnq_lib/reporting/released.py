@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from gnnq_lib.errors import InputError
+from gnnq_lib.experiments.tables import ABLATION_TABLES
 from gnnq_lib.paths import project_root
 from gnnq_lib.reporting.results import Results, plain
 from gnnq_lib.reporting.rules import p_text, span, spread_of, title
-from gnnq_lib.reporting.rules_paper_a import inference_rows
+from gnnq_lib.reporting.rules_paper_a import RANGE_RATE, inference_rows
 from gnnq_lib.reporting.rules_paper_b import ABLATIONS, MAIN, RUNS, ablation_pair, main_rows
 from gnnq_lib.reporting.statistics import mean_test, paired_values
 
@@ -127,12 +128,16 @@ def _gradient(results: Results) -> Difference:
                         {"as_released": True}, {"as_released": False})
         for method, name in (("qlr", "QLR"), ("bt_star", "BT*"))
     }  # fmt: skip
+    effects["QLR, of this only that ranges stay"] = effect_of(
+        results, "test_accuracy", "paper_range_learning", {"method": "qlr", "bits": 2, "as_released": False},
+        {"quantizer_lr": 0.0}, {"quantizer_lr": RANGE_RATE})  # fmt: skip
     return Difference(
         "A",
-        "The gradient of the range factor is zero up to rounding noise, so ranges stay where the search put them",
-        "The gradient of the quantizer's output with respect to the factor",
+        "The gradient of the range factor is zero up to rounding noise, so ranges stay where the search put them, and "
+        "clipped values pass their gradient on",
+        "The gradients of the quantizer's output with respect to the factor and to its input",
         _joined(effects),
-        "gnnq run calibration && gnnq run paper_switches",
+        "gnnq run calibration && gnnq run paper_switches && gnnq run paper_range_learning",
     )
 
 
@@ -283,7 +288,7 @@ def _dense_adjacency(results: Results) -> Difference:
         "The N x N adjacency matrix is built densely two or three times per forward pass",
         "Sparse weights, computed once",
         effect,
-        "gnnq bench training",
+        "gnnq bench training --csv data/results/bench_training.csv",
     )
 
 
@@ -297,6 +302,15 @@ def _collapse(results: Results) -> Difference:
             theirs = results.select(metric, tables, **common, method="gnaq_as_released", linear_head=head)
             name = f"{'with' if head else 'without'} its linear head, {metric}"
             effects[name] = effect_between(theirs, ours, "", "")
+    form = {**common, "method": "gnaq_as_released", "linear_head": False}
+    effects["as released without its linear head, codes taken anew against never, ndcg@10 after the last epoch"] = (
+        effect_between(
+            results.select("last_ndcg@10", tables, **form),
+            results.select("last_ndcg@10", "|".join(ABLATION_TABLES), **form, update_every=0),
+            "",
+            "",
+        )
+    )
     untrained = results.select("best_epoch", tables, **common, method="gnaq_as_released", linear_head=False)
     effect = _joined(effects)
     if len(untrained) and effect != NOT_RUN:
@@ -320,7 +334,8 @@ def _levels(results: Results) -> Difference:
         results,
         "placement",
         "released",
-        "First levels at 0.2, 0.4, 0.6, 0.8 of a node's range, thresholds at its quarters",
+        "First levels at 0.2, 0.4, 0.6, 0.8 of a node's range, codes by its quarters (measured with codes by the "
+        "nearest level, and refined as ours)",
         "First levels fitted to the node's values (Lloyd's rule)",
     )
 
@@ -342,7 +357,7 @@ def _head(results: Results) -> Difference:
         results,
         "linear_head",
         "true",
-        "A linear head adds a free FP32 number per user and item, started at random",
+        "A linear head adds a free FP32 number per user and item, started at random (measured started at 0)",
         "Inner products only",
     )
 

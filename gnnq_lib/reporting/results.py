@@ -53,7 +53,8 @@ class Results:
 
     rows: pd.DataFrame
     benches: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    _selected: dict[str, pd.DataFrame] = field(default_factory=dict, compare=False, repr=False)  # rules ask repeatedly
+    # Rules ask for the same rows again and again.
+    _selected: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
     def stored(cls) -> Results:
@@ -84,7 +85,7 @@ class Results:
         asked = repr((metric, experiment, wanted))
         if asked not in self._selected:
             self._selected[asked] = self._select(metric, experiment, wanted)
-        return self._selected[asked].copy(deep=False)
+        return self._selected[asked].copy()
 
     def _select(self, metric: str, experiment: str, wanted: Mapping[str, Any]) -> pd.DataFrame:
         patterns = experiment.split("|")

@@ -154,7 +154,8 @@ def at_most_in_part(status: Status, runs: int) -> Status:
         >>> at_most_in_part(Status.HOLDS, 1).value, at_most_in_part(Status.HOLDS, 3).value
         ('holds in part', 'holds')
     """
-    return Status.IN_PART if status is Status.HOLDS and runs < bound("least_runs") else status
+    least = bound("least_runs")
+    return Status.IN_PART if status is Status.HOLDS and runs < least else status
 
 
 def spread_of(rows: pd.DataFrame) -> str:

@@ -121,6 +121,7 @@ def all_stages(results: Results, claim: Claim) -> Finding:
         f"{stages.metric.nunique()} of {len(STAGES)} stages are quantized on {datasets} ({len(public)} runs), with at "
         f"most {largest.max():.2f} bits per value; {check}.",
         span_and_spread(largest, 2, " bits at most", "data sets"),
+        f"{largest.max():.2f} of {bound('most_bits'):g} bits",
         value=float(largest.max()),
         rows=pd.concat([public, packed]),
     )
@@ -155,7 +156,8 @@ def int2_where_others_fail(results: Results, claim: Claim) -> Finding:
         gaps[dataset] = paired_test(reference, ours).difference
         above = {name: tests[dataset, name].clearly_above(corrected[dataset, name]) for name in others}
         pairs = min(tests[dataset, name].n for name in others)
-        won[dataset] = gaps[dataset] <= bound("gap_to_full") and all(above.values()) and pairs >= bound("least_runs")
+        close, enough = gaps[dataset] <= bound("gap_to_full"), pairs >= bound("least_runs")
+        won[dataset] = close and enough and all(above.values())
         needed.append((won[dataset], max(corrected[dataset, name] for name in others)))
         each = ", ".join(
             f"{_with_chance(name, part, dataset)}: {tests[dataset, name].difference:+.1f} over "
@@ -288,6 +290,7 @@ def error_bounded(results: Results, claim: Claim) -> Finding:
         f"With teleport, the error after {deepest} layers over that after 8 (INT2): {each}; bounded for "
         f"{sum(bounded.values())} of {len(names)} quantizers.",
         span_and_spread(pd.Series(growth), 2, " times the error at 8 layers", f"quantizers, {seeds} seeds each"),
+        f"{max(growth.values()):.2f} times at worst, {most:g} asked for",
         value=float(max(growth.values())),
         p_value=_deciding([(bounded[name], corrected[name]) for name in names]),
         rows=pd.concat([early, late, without]),
@@ -328,6 +331,7 @@ def depth_kept(results: Results, claim: Claim) -> Finding:
         f"Points lost at {deepest:.0f} layers against the best depth: SMP {each}; {other}{also}.",
         "; ".join(f"{'FP32' if name == 'fp32' else 'INT2'} {_points(loss)}" for name, loss in losses.items())
         + " points lost",
+        f"{max(loss.mean() for loss in losses.values()):.1f} points at worst, {bound('depth_loss'):g} allowed",
         value=float(max(loss.mean() for loss in losses.values())),
         p_value=test.p_value if holds else math.nan,
         rows=pd.concat([smp, gcn]),
@@ -500,6 +504,7 @@ def error_by_degree(results: Results, claim: Claim) -> Finding:
         f"Rank correlation of a node's degree and its error after one layer: {each}; a floor of {floor:g} and the test "
         f"are passed by {sum(rises.values())} of {len(rises)}.",
         span_and_spread(means, 2, "", f"quantizers, {seeds} seeds each", "+"),
+        f"{means.min():+.2f} at least, {floor:g} asked for",
         value=float(means.mean()),
         p_value=_deciding([(rises[name], corrected[name]) for name in tests]),
         rows=rows,

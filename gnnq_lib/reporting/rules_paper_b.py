@@ -15,6 +15,7 @@ from gnnq_lib.reporting.rules import (
     not_run,
     p_text,
     rule,
+    span,
     span_and_spread,
     spread_of,
     status_of,
@@ -226,30 +227,48 @@ def keeps_full_precision(results: Results, claim: Claim) -> Finding:
     )
 
 
-@rule("gnnq bench training --case lightgcn --csv data/results/bench_lightgcn.csv", "time of a training step on Gowalla")
+@rule(
+    "gnnq bench training --case lightgcn --csv data/results/bench_lightgcn.csv",
+    "time of a training step on Gowalla, and of whole trainings",
+)
 def faster_training(results: Results, claim: Claim) -> Finding:
-    """Judged by single training steps on Gowalla, timed in turns in one process (times of runs on different days say
-    little on a busy machine; all methods take the same number of steps). Holds if the step of every trained baseline
-    (LSQ, N2UQ, BiGeaR) takes at least as many times as long as GNAQ's as claimed; in part if each takes longer than
-    GNAQ's, though by less; else it does not hold. Medians of one run of the benchmark: no spread is stored.
+    """Judged by single training steps on Gowalla, timed in turns in one process, and by the whole trainings stored
+    (GNAQ's refinement included; same data set, seed and processor, mean over data sets; runs of different days, so a
+    rough measure). Holds if both take at least as many times as long as GNAQ's as claimed for every trained baseline
+    (LSQ, N2UQ, BiGeaR); in part if both do for some; else it does not hold. Steps are medians of one run of the
+    benchmark: no spread is stored.
     """
     rows = results.bench("lightgcn", variant=[f"{name} step" for name in ("gnaq", *TRAINED_QUANTIZERS)])
     times = rows.set_index("variant").median_ms if len(rows) else pd.Series(dtype=float)
     if "gnaq step" not in times or len(times) < 2:
         return not_run("training steps of GNAQ beside its baselines are not timed")
     ratios = times.drop("gnaq step") / times["gnaq step"]
-    each = ", ".join(f"{title(name.removesuffix(' step'))} {value:.2f}" for name, value in ratios.items())
-    slower = int((ratios > 1).sum())
+    ratios.index = [name.removesuffix(" step") for name in ratios.index]
+    whole = _whole_trainings(results).reindex(ratios.index)
+    reached = (ratios >= claim.number) & ~(whole < claim.number)
+    told = lambda values: ", ".join(f"{title(name)} {value:.2f}" for name, value in values.dropna().items())  # noqa: E731
+    also = f"; whole trainings: {told(whole)} times" if whole.notna().any() else "; whole trainings are not stored"
     return Finding(
-        status_of(bool((ratios >= claim.number).all()), slower == len(ratios)),
-        f"A baseline's step over GNAQ's (medians): {each} times; {slower} of {len(ratios)} baselines are slower, "
-        f"{int((ratios >= claim.number).sum())} by the claimed factor. GNAQ's refinement before training is not "
-        "counted.",
-        span_and_spread(ratios, 2, " times", "baselines"),
+        status_of(bool(reached.all()), bool(reached.any())),
+        f"A baseline's step over GNAQ's (medians): {told(ratios)} times{also}. Both reach the claimed factor for "
+        f"{int(reached.sum())} of {len(ratios)} baselines.",
+        f"step {span(ratios, 2)} times, whole training {span(whole.dropna(), 2)} times ({len(ratios)} baselines)"
+        if whole.notna().any()
+        else span_and_spread(ratios, 2, " times", "baselines"),
         f"{ratios.min() / claim.number:.2f} times the claim at least",
         float(ratios.min()),
         rows=rows,
     )
+
+
+def _whole_trainings(results: Results) -> pd.Series:
+    """How many times as long as GNAQ's a baseline's stored training takes: method -> mean over data sets."""
+    rows = main_rows(results, "train_seconds")
+    rows = rows[(rows.bits == 2) | (rows.method == "bigear")]
+    rows = rows.assign(on=[str(device).split(",")[0] for device in rows.device])
+    times = rows.pivot_table(index=["dataset", "seed", "on"], columns="method", values="value")
+    times = times.reindex(columns=["gnaq", *TRAINED_QUANTIZERS])
+    return times.div(times.pop("gnaq"), axis=0).groupby(level="dataset").mean().mean()
 
 
 @rule(RUNS, "our form of GNAQ above all quantizers, data set by data set")
@@ -287,7 +306,7 @@ def datasets_covered(results: Results, claim: Claim) -> Finding:
         f"{above} of {len(least)} data sets, clearly {clear}; smallest gain {least.mean():+.1f}"
         + (f" ± {least.std():.1f}" if len(least) > 1 else "")
         + f" % ({len(least)})",
-        f"{clear - claim.number:+.0f}",
+        f"clearly on {clear} of {claim.number:.0f}",
         float(clear),
         rows=pd.concat(used),
     )
@@ -295,7 +314,8 @@ def datasets_covered(results: Results, claim: Claim) -> Finding:
 
 def _largest_if_above(tests: dict[tuple[str, str], PairedTest]) -> float:
     """The largest of the corrected p-values if all differences are gains over enough pairs; else NaN."""
-    if all(test.difference > 0 and test.n >= bound("least_runs") for test in tests.values()):
+    least = bound("least_runs")
+    if all(test.difference > 0 and test.n >= least for test in tests.values()):
         return max(holm_p_values(tests).values())
     return float("nan")
 

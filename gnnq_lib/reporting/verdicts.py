@@ -141,7 +141,7 @@ def of_abstracts() -> list[Claim]:
         >>> of_abstracts()[0].name, len({claim.paper for claim in of_abstracts()})
         ('A1', 2)
     """
-    return [claim for claim in load_claims() if claim.name.startswith(claim.paper)]
+    return [claim for claim in load_claims() if claim.paper in ("A", "B")]
 
 
 def verdict_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -186,6 +186,22 @@ def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
     return {status.value: sum(v.finding.status is status for v in verdicts) for status in Status}
 
 
+def published_table(kinds: str = "NL", results: Results | None = None) -> str:
+    """Published numbers beside ours, in Markdown: what it is, published, ours, difference, verdict.
+
+    Args:
+        kinds: first letters of claims' names: N, numbers that paper A's authors printed; L, LightGCN's paper.
+        results: everything stored, if not given.
+    """
+    chosen = [claim for claim in load_claims() if claim.name[0] in kinds]
+    found = [(v.claim, v.finding) for v in judge_all(results, chosen)]
+    head = ["", "published", "ours", "difference", "verdict"]
+    lines = [
+        [claim.text, claim.stated, each.ours or "–", each.comparison or "–", each.status.value] for claim, each in found
+    ]
+    return _markdown(head, lines)
+
+
 def claims_table(papers: Sequence[str] = ("A", "B"), results: Results | None = None) -> str:
     """The README's table of claims in Markdown: claim, what it is judged by, the paper's number, ours, verdict.
 
@@ -202,4 +218,8 @@ def claims_table(papers: Sequence[str] = ("A", "B"), results: Results | None = N
         ]
         for v in verdicts
     ]  # fmt: skip
+    return _markdown(head, lines)
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])

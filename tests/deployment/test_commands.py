@@ -52,8 +52,10 @@ def test_the_file_says_how_it_was_made(digits):
 def test_a_folder_of_ones_own(tmp_path):
     folder = write_example_folder(tmp_path / "mine")
     out = tmp_path / "m.safetensors"
-    run = gnnq("quantize", "--data", folder, "--bits", 4, "--epochs", 2, "--out", out)
+    run = gnnq("quantize", "--data", folder, "--bits", 4, "--epochs", 2, "--layers", 3, "--hidden", 16, "--out", out)
     assert run.returncode == 0, run.stderr
+    header = load_packed(out).header
+    assert (header.num_layers, header.hidden) == (3, 16)
     run = gnnq("evaluate", out, "--data", folder)
     assert run.returncode == 0 and "mine, INT4, 60 nodes, the graph it was trained on" in run.stdout
     assert str(tmp_path).encode() not in out.read_bytes(), "the file tells where its author keeps files"

@@ -224,7 +224,7 @@ def test_every_part_of_the_ablation_table_has_a_name_and_each_data_set_a_panel(m
     assert set(table.dataset) == {config.dataset for config in configs} and table.dataset.nunique() == 2
     for _, here in table.groupby("dataset"):
         assert here.part.is_unique and len(here) == len([c for c in configs if c.seed == seed]) / 2 - 1
-        assert {"no refinement", "straight-through gradient", "one set of levels for all nodes"} <= set(here.part)
+        assert {"no refinement", "straight-through gradient", "one set of first levels"} <= set(here.part)
         assert {"as released, no linear head, codes never renewed", "as released, no linear head, no tanh"} == {
             part for part in here.part if part.startswith("as released")
         }

@@ -234,3 +234,10 @@ def test_shared_ranges_by_hand():
     assert difference(rows, "shared by all layers").startswith(
         "QLR with the multiplier: released 61.0 ± 1.0 (3), ours 75.3 ± 1.5 (3): -14.3 points (p < 0.001, 3 pairs)"
     )
+
+
+def test_the_stored_report_is_that_of_the_stored_results():
+    stored = (project_root() / "figures" / "report.html").read_text(encoding="utf-8")
+    stale = [v.claim.name for v in judge_all() if _text(v.finding.ours[:60]) not in stored]
+    assert not stale, f"{', '.join(stale)}: run `gnnq report` and commit figures/report.html"
+    assert "Other bounds, other verdicts" in stored
