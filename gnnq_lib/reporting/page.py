@@ -293,7 +293,7 @@ def _bounds_section(results: Results) -> str:
         "judged again.</p>"
     )
     classes = {"bound": "wide", "verdicts that change": "wide", "as judged": "short", "in its place": "short"}
-    return intro + table_html(sensitivity(results), "", classes)
+    return intro + table_html(sensitivity(results), "", {**classes, "read by": "brief"}, cards=True)
 
 
 def _spans(names: Sequence[str]) -> str:
