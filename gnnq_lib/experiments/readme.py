@@ -269,7 +269,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "recommendation_large": lambda: recommendation_table(*_recommenders(), LARGE_SETS),
     "claims": lambda: importlib.import_module(_CLAIMS).claims_table(),
     "paper_accuracy": lambda: _markdown_of(importlib.import_module(_PAPER_ACCURACY).paper_accuracy_table()),
-    "published": lambda: importlib.import_module(_CLAIMS).published_table(),
+    "published": lambda: _markdown_of(importlib.import_module(_CLAIMS).published_table()),
     "targets": lambda: _markdown_of(importlib.import_module(_TARGETS).targets_table()),
 }
 

@@ -186,20 +186,17 @@ def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
     return {status.value: sum(v.finding.status is status for v in verdicts) for status in Status}
 
 
-def published_table(kinds: str = "NL", results: Results | None = None) -> str:
-    """Published numbers beside ours, in Markdown: what it is, published, ours, difference, verdict.
+def published_table(kinds: str = "NL", results: Results | None = None) -> pd.DataFrame:
+    """Published numbers beside ours, as text: what it is, published, ours, difference, verdict.
 
     Args:
         kinds: first letters of claims' names: N, numbers that paper A's authors printed; L, LightGCN's paper.
         results: everything stored, if not given.
     """
     chosen = [claim for claim in load_claims() if claim.name[0] in kinds]
-    found = [(v.claim, v.finding) for v in judge_all(results, chosen)]
-    head = ["", "published", "ours", "difference", "verdict"]
-    lines = [
-        [claim.text, claim.stated, each.ours or "–", each.comparison or "–", each.status.value] for claim, each in found
-    ]
-    return _markdown(head, lines)
+    frame = verdict_frame(judge_all(results, chosen)).replace("", "–")
+    frame = frame[["text", "paper's number", "ours", "comparison", "verdict"]]
+    return frame.rename(columns={"text": "", "paper's number": "published", "comparison": "difference"})
 
 
 def claims_table(papers: Sequence[str] = ("A", "B"), results: Results | None = None) -> str:
@@ -218,8 +215,4 @@ def claims_table(papers: Sequence[str] = ("A", "B"), results: Results | None = N
         ]
         for v in verdicts
     ]  # fmt: skip
-    return _markdown(head, lines)
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
