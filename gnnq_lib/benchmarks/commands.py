@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +13,8 @@ import typer
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this JSON file.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Also write the table to this CSV file.")]
 
-_MACHINE = ("processor", "isa", "threads", "torch")  # columns that are written but not shown
+SECONDS = "command_seconds"  # what the whole command took, in every row
+_MACHINE = ("processor", "isa", "threads", "torch", SECONDS)  # columns that are written but not shown
 
 
 def register(app: typer.Typer) -> None:
@@ -31,10 +35,10 @@ def kernels(
     csv_file: CsvFile = None,
 ) -> None:
     """Sums over neighbours and linear layers on packed codes, beside the fastest full-precision and library paths."""
-    from gnnq_lib.benchmarks.kernels import KernelBench, describe_machine, run
+    from gnnq_lib.benchmarks.kernels import KernelBench, run
 
-    rows = [{**row, **describe_machine()} for row in run(KernelBench(rounds=rounds))]
-    _show("Kernels (packed, real low bit)", rows, json_file, csv_file, hidden=_MACHINE)
+    measure = partial(run, KernelBench(rounds=rounds))
+    _show("Kernels (packed, real low bit)", partial(_described, measure), json_file, csv_file, hidden=_MACHINE)
 
 
 def inference(
@@ -51,15 +55,14 @@ def inference(
 ) -> None:
     """The whole SMP classifier on packed integers, beside every full-precision path."""
     from gnnq_lib.benchmarks.inference import DEFAULT_CASES, InferenceBench, run
-    from gnnq_lib.benchmarks.kernels import describe_machine
 
     config = InferenceBench(
         tuple(case or DEFAULT_CASES), rounds=rounds, num_layers=layers, multiplier=multiplier, compiled=compiled,
         stages=stages,
     )  # fmt: skip
-    rows = [{**row, "layers": layers, "multiplier": multiplier, **describe_machine()} for row in run(config)]
+    measure = partial(_described, partial(run, config), layers=layers, multiplier=multiplier)
     title = "Whole classifier, untrained weights (packed, real low bit)"
-    _show(title, rows, json_file, csv_file, hidden=("bench", "layers", "multiplier", *_MACHINE))
+    _show(title, measure, json_file, csv_file, hidden=("bench", "layers", "multiplier", *_MACHINE))
 
 
 def scaling(
@@ -69,11 +72,12 @@ def scaling(
     csv_file: CsvFile = None,
 ) -> None:
     """Sums over neighbours against the number of edges and the width, with the memory bandwidth of this machine."""
-    from gnnq_lib.benchmarks.kernels import describe_machine, sweep
+    from gnnq_lib.benchmarks.kernels import sweep
 
     edges = tuple(count for count in (10**power for power in range(4, 10)) if count <= largest)
-    rows = [{**row, **describe_machine()} for row in sweep(edges, rounds=rounds)]
-    _show("Cost against edges and width (packed, real low bit)", rows, json_file, csv_file, hidden=("bench", *_MACHINE))
+    measure = partial(_described, partial(sweep, edges, rounds=rounds))
+    title = "Cost against edges and width (packed, real low bit)"
+    _show(title, measure, json_file, csv_file, hidden=("bench", *_MACHINE))
 
 
 def training(
@@ -88,16 +92,16 @@ def training(
     if case == "smp":
         from gnnq_lib.benchmarks.training import TrainingBench, run
 
-        rows = run(TrainingBench(dataset or "cora", rounds=rounds, epochs=epochs))
+        measure = partial(run, TrainingBench(dataset or "cora", rounds=rounds, epochs=epochs))
     elif case == "lightgcn":
         from gnnq_lib.benchmarks import lightgcn
 
-        rows = lightgcn.run(lightgcn.LightgcnBench(dataset or "gowalla", rounds=rounds))
+        measure = partial(lightgcn.run, lightgcn.LightgcnBench(dataset or "gowalla", rounds=rounds))
     else:
         from gnnq_lib.errors import InputError
 
         raise InputError(f"case {case!r} is unknown; smp or lightgcn is accepted")
-    _show("Training (simulated low bit)", rows, json_file, csv_file, hidden=_MACHINE)
+    _show("Training (simulated low bit)", measure, json_file, csv_file, hidden=_MACHINE)
 
 
 def memory(
@@ -109,9 +113,11 @@ def memory(
 
     from gnnq_lib.benchmarks.memory import MemoryCase, run
 
-    result = asdict(run(MemoryCase(method=method)))
-    row = {**result.pop("case"), **result, "peak_GiB": round(result["peak_bytes"] / 2**30, 2)}
-    _show("Memory of training", [row], json_file)
+    def measure() -> list[dict]:
+        result = asdict(run(MemoryCase(method=method)))
+        return [{**result.pop("case"), **result, "peak_GiB": round(result["peak_bytes"] / 2**30, 2)}]
+
+    _show("Memory of training", measure, json_file, hidden=(SECONDS,))
 
 
 def similarity(
@@ -126,13 +132,9 @@ def similarity(
     from gnnq_lib.benchmarks.similarity import SimilarityBench, run
 
     config = SimilarityBench(tuple(case), rounds=rounds) if case else SimilarityBench(rounds=rounds)
-    _show(
-        "Similarity search (packed, real low bit)",
-        run(config),
-        json_file,
-        csv_file,
-        hidden=("bench", "path", "gb_per_s", "threads"),
-    )
+    measure = partial(_described, partial(run, config))
+    title = "Similarity search (packed, real low bit)"
+    _show(title, measure, json_file, csv_file, hidden=("bench", "path", "gb_per_s", *_MACHINE))
 
 
 def serving(
@@ -154,8 +156,8 @@ def serving(
     parts = [part.strip() for part in dims.split(",")] if dims.strip() else []
     if not all(part.isdecimal() for part in parts):
         raise InputError(f"dims={dims!r} given; whole numbers separated by commas are accepted, such as 64,128")
-    rows = run(ServingBench(dims=tuple(map(int, parts)), models=tuple(model or ()), batch=batch, rounds=rounds))
-    _show("Serving, lists of 20", rows, json_file, csv_file, hidden=_MACHINE)
+    config = ServingBench(dims=tuple(map(int, parts)), models=tuple(model or ()), batch=batch, rounds=rounds)
+    _show("Serving, lists of 20", partial(run, config), json_file, csv_file, hidden=_MACHINE)
 
 
 def fresh_clone(
@@ -166,15 +168,30 @@ def fresh_clone(
     """Installation, `make reproduce` and `make test` in a clone of the last commit, and each notebook in it."""
     from gnnq_lib.benchmarks.fresh_clone import run
 
-    _show("A fresh clone", run(folder), json_file, csv_file, hidden=("bench", "bits"))
+    _show("A fresh clone", partial(run, folder), json_file, csv_file, hidden=("bench", "bits", SECONDS))
+
+
+def _described(measure: Callable[[], list[dict]], **settings: object) -> list[dict]:
+    """Rows with settings and what they were measured on."""
+    from gnnq_lib.benchmarks.kernels import describe_machine
+
+    return [{**row, **settings, **describe_machine()} for row in measure()]
 
 
 def _show(
-    title: str, rows: list[dict], json_file: Path | None, csv_file: Path | None = None, hidden: tuple[str, ...] = ()
+    title: str,
+    measure: Callable[[], list[dict]],
+    json_file: Path | None,
+    csv_file: Path | None = None,
+    hidden: tuple[str, ...] = (),
 ) -> None:
-    """Print a table, without the columns in `hidden`, and write all of it where asked to."""
+    """Measure, print a table without the columns in `hidden`, and write all of it where asked to."""
     from gnnq_lib.cli import print_table, write_json
 
+    began = time.perf_counter()
+    rows = measure()
+    seconds = round(time.perf_counter() - began, 1)
+    rows = [{**row, SECONDS: seconds} for row in rows]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     shown = [name for name in columns if name not in hidden]
     print_table(title, shown, [[_text(row.get(name)) for name in shown] for row in rows])

@@ -85,6 +85,7 @@ def speedup(results: Results, claim: Claim, bits: str) -> Finding:
         span_and_spread(factors, 1, " times", "cases"),
         f"{span(factors / claim.number, 2)} times the claim",
         float(factors.min()),
+        rows=table,
     )
 
 

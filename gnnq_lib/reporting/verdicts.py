@@ -75,14 +75,15 @@ def commands(rows: pd.DataFrame) -> str:
 
 def cost(rows: pd.DataFrame, results: Results) -> float:
     """Seconds of the runs behind some rows: of a run whose training was resumed the whole training, not its last part
-    alone; of a teacher that several runs share, its training once. NaN where none are stored run by run.
+    alone; of a teacher that several runs share, its training once. Behind a benchmark's rows: what its command took.
+    NaN where nothing is stored.
 
     Args:
-        rows: with `config_key` and `seconds`.
+        rows: with `config_key` and `seconds`, or with `command_seconds`.
         results: where the runs' `train_seconds` and `teacher_seconds` stand.
     """
     if "config_key" not in rows:
-        return math.nan
+        return float(rows.command_seconds.max()) if "command_seconds" in rows else math.nan
     whole = rows.drop_duplicates("config_key").set_index("config_key").seconds
     every = results.rows[results.rows.config_key.isin(whole.index)]
     trained = every[every.metric == "train_seconds"].drop_duplicates("config_key").set_index("config_key").value
@@ -169,7 +170,7 @@ def _line(verdict: Verdict) -> tuple[str, ...]:
     p_value = "" if math.isnan(found.p_value) else "< 0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"
     seconds = "" if math.isnan(verdict.seconds) else f"{verdict.seconds:,.0f}"
     if not seconds and found.status is not Status.NOT_RUN:
-        seconds = "not stored: a benchmark keeps medians only"
+        seconds = "not stored with this benchmark"
     return (
         claim.name, found.status.value, claim.text, judged_by(claim), claim.stated, found.ours, found.comparison,
         found.why, p_value, verdict.command, seconds, f"{claim.source} [{claim.read}]",

@@ -87,7 +87,11 @@ def test_command(tmp_path):
         patch.setattr("gnnq_lib.benchmarks.serving.ServingBench.__init__", _small(ServingBench.__init__))
         run = gnnq("bench", "serving", "--dims", "16", "--rounds", 1, "--json", tmp_path / "s.json")
     assert run.returncode == 0, run.stderr
-    assert len(json.loads((tmp_path / "s.json").read_text())["results"]) >= 4
+    rows = json.loads((tmp_path / "s.json").read_text())["results"]
+    assert len(rows) >= 4
+    # The whole command takes longer than any one of its calls, and says the same in every row.
+    (seconds,) = {row["command_seconds"] for row in rows}
+    assert seconds > max(row["batch_ms"] for row in rows if row["batch_ms"]) / 1e3
     wrong = gnnq("bench", "serving", "--dims", "64,x")
     assert wrong.returncode == 2 and "dims='64,x' given" in wrong.stderr
 

@@ -670,7 +670,12 @@ def test_seconds_count_a_shared_teacher_once():
 
 def test_seconds_of_a_benchmark_are_left_out_with_a_reason():
     frame = verdict_frame([verdict("A1", inference=bench(6.0, 6.0, 6.0)), verdict("A4")])
-    assert frame.seconds.tolist() == ["not stored: a benchmark keeps medians only", ""]
+    assert frame.seconds.tolist() == ["not stored with this benchmark", ""]
+
+
+def test_seconds_of_a_benchmark_are_those_of_its_command():
+    rows = [{**row, "command_seconds": 93.4} for row in bench(6.0, 6.0, 6.0)]
+    assert verdict("A1", inference=rows).seconds == 93.4
 
 
 def test_the_command_is_that_of_the_tables_used():
