@@ -11,7 +11,8 @@ from gnnq_lib.experiments.recommendation import Config, resolve
 from gnnq_lib.paths import project_root
 
 TEXT = (project_root() / "notebooks" / "11_gnaq_compared.ipynb").read_text(encoding="utf-8")
-SEARCHES = ("rec_search_low_bit", "rec_search_rotation")
+README = " ".join((project_root() / "README.md").read_text(encoding="utf-8").split())
+SEARCHES = ("rec_search_low_bit", "rec_search_rotation", "rec_search_bigear")
 
 
 def stored(name: str, metric: str = "val_ndcg@20") -> list[tuple[Config, float]]:
@@ -54,6 +55,20 @@ def test_how_often_validation_preferred_a_rotated_start():
     preferred = sum(max(values, key=lambda trial: trial[1])[0].rotation for values in cases)
     assert (preferred, len(cases)) == (15, 28)
     assert f"validation preferred it in {preferred} of {len(cases)} cases" in TEXT
+
+
+def test_bigear_with_the_layers_of_its_paper():
+    """Notebook 11, section 4, and the README: what two layers lose on validation, as used and with its paper's rate."""
+    lost: dict[bool, list[float]] = {True: [], False: []}
+    for config, value in stored("rec_search_bigear"):
+        (in_use,) = [v for c, v in trials()["bigear", config.dataset, 1] if is_chosen(c)]
+        lost[config.lr == 1e-3].append(100 * (1 - value / in_use))
+    span = f"{min(lost[False]):.1f} to {max(lost[False]):.1f} %"
+    assert f"Two layers lost {span} of the validation NDCG@20" in TEXT
+    assert f"7.1 times smaller, not 5.3, and {span} worse in NDCG@20 on validation" in README
+    assert len(lost[True]) == 3 and min(lost[True]) > max(lost[False])
+    sizes = [v for c, v in stored("rec_search_bigear", "model_bytes") if c.dataset == "lastfm"]
+    assert 32 * 64 / (8 * sizes[0] / (1892 + 4489)) == pytest.approx(7.1, abs=0.05)
 
 
 @pytest.mark.parametrize(("metric", "percent"), [("val_ndcg@20", 1.1), ("recall@10", -0.6), ("ndcg@10", -0.5)])
