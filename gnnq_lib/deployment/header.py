@@ -64,7 +64,8 @@ class PackedHeader(BaseModel):
         try:
             self.make_scheme()
         except (TypeError, InputError) as error:
-            raise ValueError(f"the settings of {self.scheme} are not its own ({error})") from None
+            reason = str(error).partition(". ")[0]  # from Python 3.13 on a suggestion follows as a second sentence
+            raise ValueError(f"the settings of {self.scheme} are not its own ({reason})") from None
         return self
 
     def make_scheme(self) -> Scheme:
