@@ -31,6 +31,8 @@ METHODS = {
     "degree_bucket": "one scale per degree bucket",
     "node_free": "a free scale per node",
     "node_pow2": "a power of two per node (ours)",
+    "node_pow2, 1": "the same with one bit for the exponent",
+    "node_pow2, 0": "the same without exponent: one step for all nodes",
 }
 AFTER_LAST = "the same after its last epoch"
 # Rows of the recommendation table, in this order: label, and the settings that a run must have.
@@ -230,6 +232,12 @@ def _accuracy(name: str) -> pd.DataFrame:
     return _measured(frame[frame.metric == "test_accuracy"], name)
 
 
+def _fewer_exponents(start: str) -> pd.DataFrame:
+    """Our INT2 quantizer on Cora with none or one bit for a row's exponent, as methods of their own."""
+    rows = importlib.import_module(_RESULTS).Results.stored().select("test_accuracy", "exponents", start=start)
+    return rows.assign(method=[f"{name}, {bits:g}" for name, bits in zip(rows.method, rows.exponent_bits, strict=True)])
+
+
 def _from_scratch(dataset: str = "cora", **instead: bool) -> pd.DataFrame:
     """INT2 from scratch: every stored seed of each method, not those of one table alone."""
     stored = importlib.import_module(_RESULTS).Results.stored()
@@ -260,7 +268,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "accuracy": lambda: accuracy_table(
         _accuracy("accuracy_public"), **{name: _accuracy(f"accuracy_{name}") for name in FULL_PRECISION}
     ),
-    "methods": lambda: methods_table(_accuracy("methods_cora"), _from_scratch()),
+    "methods": lambda: methods_table(
+        pd.concat([_accuracy("methods_cora"), _fewer_exponents("fp32")]),
+        pd.concat([_from_scratch(), _fewer_exponents("scratch")]),
+    ),
     "calibration": lambda: calibration_table(_accuracy("calibration"), ResultsStore("calibration").configs()),
     "speed": lambda: speed_table(_bench("inference")),
     "size": lambda: size_table(_measured(ResultsStore("packed_models").frame(), "packed_models")),
@@ -399,6 +410,8 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "int2_points_lost_pubmed": lambda: f"{_points_lost(('pubmed',)).max():.1f}",
     "int2_points_lost_continued": lambda: _span(_points_lost(("cora", "citeseer", "pubmed"), "accuracy_continued")),
     "int2_points_lost_searched": lambda: _span(_points_lost(("cora", "citeseer", "pubmed"), "accuracy_searched")),
+    "without_exponent": lambda: mean_std(_fewer_exponents("fp32").query("exponent_bits == 0")),
+    "without_exponent_scratch": lambda: mean_std(_fewer_exponents("scratch").query("exponent_bits == 0")),
     "int2_cora": lambda: _span(_int2_on_cora()),
     "lists_random": lambda: _span(_lists(trained=False).speedup_vs_best_fp32),
     "lists_trained": lambda: _span(_lists(trained=True).speedup_vs_best_fp32),

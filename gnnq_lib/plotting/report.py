@@ -217,9 +217,10 @@ def _per_value_finding(table: pd.DataFrame, full: pd.DataFrame, datasets: list[s
         return "Accuracy against bits per value"
     best = few.loc[few["mean"].idxmax()]
     loss = full[full.dataset == datasets[0]].value.mean() - best["mean"]
+    start = "scratch" if best.start == "scratch" else "FP32 weights"
     return (
-        f"Under 3 bits per value '{look(best.method).label}' loses least on {dataset_title(datasets[0])}: {loss:.1f} "
-        f"points at {best['at']:.2f} bits (n = {best['n']:.0f})"
+        f"Under 3 bits per value '{look(best.method).label}' from {start} loses least on {dataset_title(datasets[0])}: "
+        f"{loss:.1f} points at {best['at']:.2f} bits (n = {best['n']:.0f})"
     )
 
 

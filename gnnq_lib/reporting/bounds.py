@@ -46,7 +46,7 @@ BOUNDS = {
     "gap_to_full": Bound(10.0, 5.0, 20.0, "points below FP32, at most"),
     "error_growth": Bound(1.1, 1.05, 1.2, "error at the deepest layer over that at layer 8, at most"),
     "depth_loss": Bound(2.0, 1.0, 4.0, "points that SMP loses with depth, at most"),
-    "gcn_loss": Bound(10.0, 20.0, 5.0, "points that plain GCN loses with depth, above"),
+    "plain_loss": Bound(10.0, 20.0, 5.0, "points that plain propagation loses with depth, above"),
     "correlation": Bound(0.1, 0.2, 0.05, "rank correlation of degree and error, above"),
     "size_tolerance": Bound(0.03, 0.01, 0.05, "tolerance of sizes", "%"),
     "kept": Bound(0.01, 0.005, 0.02, "loss against FP32 to hold, at most", "%"),

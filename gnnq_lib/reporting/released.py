@@ -134,7 +134,7 @@ def _gradient(results: Results) -> Difference:
     return Difference(
         "A",
         "The gradient of the range factor is zero up to rounding noise, so ranges stay where the search put them, and "
-        "clipped values pass their gradient on",
+        "whether a value passes its gradient on goes by its rounded output, not by the value",
         "The gradients of the quantizer's output with respect to the factor and to its input",
         _joined(effects),
         "gnnq run calibration && gnnq run paper_switches && gnnq run paper_range_learning",

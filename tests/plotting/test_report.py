@@ -146,8 +146,9 @@ def test_bits_per_value_figure_takes_each_seed_once_and_leaves_ablations_out(sto
     assert points == [(2.0, pytest.approx(70.0)), (2.3, mean), (4.0, 80.0), (4.3, 84.5)]
     assert 84.0 in [line.get_ydata()[0] for line in axes.lines]
     title = " ".join(drawing.get_suptitle().split())
-    assert (
-        title == "Under 3 bits per value 'power of two per node' loses least on Cora: 1.2 points at 2.30 bits (n = 3)"
+    assert title == (
+        "Under 3 bits per value 'power of two per node' from FP32 weights loses least on Cora: 1.2 points at 2.30 bits "
+        "(n = 3)"
     )
 
 

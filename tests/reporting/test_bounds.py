@@ -15,7 +15,7 @@ from tests.reporting.test_rules import CLAIMS, methods
 # How a rule's statement says a bound, its number in place of {}.
 WORDS = {"significance": "{} %", "least_runs": r"\b{} (seeds|pairs)", "most_bits": "at most {} bits",
          "gap_to_full": "within {} points", "error_growth": "at most {} times", "depth_loss": "at most {} points below",
-         "gcn_loss": "more than {} ", "correlation": "above {} ", "size_tolerance": "{} % tolerance",
+         "plain_loss": "more than {} ", "correlation": "above {} ", "size_tolerance": "{} % tolerance",
          "kept": "at least -{} %", "kept_in_part": "in part with -{} %"}  # fmt: skip
 
 

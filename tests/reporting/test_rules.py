@@ -198,23 +198,23 @@ def test_error_without_the_other_side_is_not_judged():
     assert status("A5", [row for row in growth(0.7, 0.7, 1.0) if row["teleport"]]) is NOT_RUN
 
 
-def depth(int2, gcn=None, seeds=3):
+def depth(int2, plain=None, seeds=3):
     rows, noise = [], [0.0, 0.2, -0.1][:seeds]
     several = lambda value: [value + n for n in noise]  # noqa: E731
     for layers, full, low in ((8, 84.0, 83.0), (64, 83.5, int2)):
         rows += runs("depth", several(full), method="fp32", bits=32, num_layers=layers, multiplier=True)
         rows += runs("depth", several(low), method="node_pow2", num_layers=layers, multiplier=True)
-    if gcn:
-        for layers, value in ((2, 81.0), (64, gcn)):
+    if plain:
+        for layers, value in ((2, 81.0), (64, plain)):
             values = [value + 3 * n for n in noise]
-            rows += runs("paper_depth_cora_baselines", values, method="fp32", bits=32, model="gcn", num_layers=layers)
+            rows += runs("paper_depth_cora_baselines", values, method="fp32", bits=32, model="sgc", num_layers=layers)
     return rows
 
 
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [(depth(82.5, 25.0), HOLDS), (depth(82.5), IN_PART), (depth(82.5, 80.0), IN_PART), (depth(60.0, 25.0), IN_PART)],
-    ids=["kept", "no GCN", "GCN kept too", "INT2 lost"],
+    ids=["kept", "no SGC", "SGC kept too", "INT2 lost"],
 )
 def test_depth_kept(rows, expected):
     assert status("A6", rows) is expected
@@ -228,7 +228,7 @@ def test_appnp_is_told_at_the_deepest_layer_alone():
     other = {"method": "fp32", "bits": 32, "model": "appnp"}
     rows = depth(82.5, 25.0) + runs("paper_depth_cora_baselines", [90.0] * 3, num_layers=32, **other)
     rows += runs("paper_depth_cora_baselines", [80.0] * 3, num_layers=64, **other)
-    assert "APPNP has 80.0 ± 0.0 (3) % there" in verdict("A6", rows).finding.why
+    assert "APPNP, without the multiplier, 80.0 ± 0.0 (3) %" in verdict("A6", rows).finding.why
 
 
 def switched(on, off):
