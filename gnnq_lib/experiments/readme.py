@@ -238,6 +238,14 @@ def _fewer_exponents(start: str) -> pd.DataFrame:
     return rows.assign(method=[f"{name}, {bits:g}" for name, bits in zip(rows.method, rows.exponent_bits, strict=True)])
 
 
+def _exponent_gain() -> str:
+    """Points that the two bits of a row's exponent add, over common seeds, with the p-value of a paired t-test."""
+    with_exponent = _accuracy("methods_cora").query("method == 'node_pow2'")
+    without = _fewer_exponents("fp32").query("exponent_bits == 0")
+    test = importlib.import_module("gnnq_lib.reporting").paired_test(with_exponent, without)
+    return f"{test.difference:.1f} ± {test.std:.1f} ({test.n} pairs, p = {test.p_value:.3f})"
+
+
 def _from_scratch(dataset: str = "cora", **instead: bool) -> pd.DataFrame:
     """INT2 from scratch: every stored seed of each method, not those of one table alone."""
     stored = importlib.import_module(_RESULTS).Results.stored()
@@ -411,6 +419,7 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "int2_points_lost_continued": lambda: _span(_points_lost(("cora", "citeseer", "pubmed"), "accuracy_continued")),
     "int2_points_lost_searched": lambda: _span(_points_lost(("cora", "citeseer", "pubmed"), "accuracy_searched")),
     "without_exponent": lambda: mean_std(_fewer_exponents("fp32").query("exponent_bits == 0")),
+    "exponent_gain": _exponent_gain,
     "without_exponent_scratch": lambda: mean_std(_fewer_exponents("scratch").query("exponent_bits == 0")),
     "int2_cora": lambda: _span(_int2_on_cora()),
     "lists_random": lambda: _span(_lists(trained=False).speedup_vs_best_fp32),
