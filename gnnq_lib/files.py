@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from gnnq_lib.errors import InputError
+
 
 def atomic_write(path: Path | str, data: bytes | str) -> Path:
     """Write `data` to `path` in one step: either the whole new file is there afterwards, or the old one untouched.
@@ -45,6 +47,25 @@ def atomic_write(path: Path | str, data: bytes | str) -> Path:
     return path
 
 
+def check_writable(out: Path | str) -> Path:
+    """Return `out` as a `Path` if a file can be written there, else raise InputError; its folder is made if missing.
+
+    Example:
+        >>> check_writable(Path(tempfile.mkdtemp()) / "new" / "m.safetensors").name
+        'm.safetensors'
+    """
+    out = Path(out)
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give the name of the file to write")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror}); give a place where you may write") from None
+    return out
+
+
 def _usual_mode(path: Path) -> int:
     """Permissions of the file to replace, else those the process would give a new file (mkstemp gives 0600)."""
     if path.exists():
@@ -62,18 +83,3 @@ def sha256_bytes(data: bytes) -> str:
         'e3b0c442'
     """
     return hashlib.sha256(data).hexdigest()
-
-
-def sha256_file(path: Path | str) -> str:
-    """SHA-256 of a file's content as 64 hexadecimal digits, read in pieces of 1 MiB.
-
-    Example:
-        >>> path = atomic_write(Path(tempfile.mkdtemp()) / "empty", b"")
-        >>> sha256_file(path) == sha256_bytes(b"")
-        True
-    """
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -4,7 +4,7 @@ A folder of tables holds
 
 - `edges.csv`: header `source,target`, then an edge per line, node numbers from 0; direction and duplicates don't matter
 - `features.csv`: a header naming the columns, then one line of numbers per node, in node order
-- `labels.csv`: header `label`, then one class per line, in node order: any words or numbers; empty for "no label"
+- `labels.csv`: header `label`, then one class per line, in node order: any words or numbers; empty or -1 for "no label"
 - `split.csv` (optional): header `part`, then `train`, `val`, `test` or nothing per node; without it splits are random
 
 `graph.npz` instead holds the arrays `edge_index` (2, E), `features` (N, F) or its CSR parts `features_data`,
@@ -15,6 +15,11 @@ A folder of tables holds
 from __future__ import annotations
 
 import io
+import re
+import warnings
+import zipfile
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +46,8 @@ def load_folder(path: Path | str, split: str | None = None, seed: int = 0) -> No
         seed: of the random split.
 
     Returns:
-        A `NodeDataset` named after the folder. Classes are numbered in sorted order of their names.
+        A `NodeDataset` named after the folder. Classes are numbered in sorted order of their names (by value
+        where all are whole numbers), which `class_names` keeps; an array of numbers in graph.npz stays as it is.
 
     Raises:
         InputError: one sentence naming the file and what is wrong in it.
@@ -58,7 +64,9 @@ def load_folder(path: Path | str, split: str | None = None, seed: int = 0) -> No
         raise InputError(f"split is {split!r}; for a graph of your own, 'given' or 'random' is accepted")
     read = _read_npz if (folder / "graph.npz").is_file() else _read_tables
     features, edges, labels, part = read(folder)
-    graph = unsplit(folder.resolve().name, features, edges, _class_numbers(labels), f"folder {folder.name}")
+    numbers, names = _class_numbers(labels)
+    graph = unsplit(folder.resolve().name, features, edges, numbers, f"folder {folder.name}")
+    graph = replace(graph, class_names=names)
     if split == "given" and part is None:
         raise InputError(f"{folder} holds no split.csv or part; add it or use split='random'")
     if part is not None and split != "random":
@@ -111,7 +119,14 @@ def _read_table(folder: Path, name: str, columns: list[str] | None, **options) -
     if not file.is_file():
         raise InputError(f"{file} is missing; a folder with edges.csv, features.csv and labels.csv is accepted")
     try:
-        table = pd.read_csv(file, skip_blank_lines=False, **options)
+        with warnings.catch_warnings():
+            # Without index_col=False pandas takes what is too much for an index and shifts the rest; with it, it warns.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(file, skip_blank_lines=False, index_col=False, **options)
+    except pd.errors.ParserWarning:
+        raise InputError(
+            f"{file} has lines of more values than its header has names; one value per name is accepted"
+        ) from None
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
         raise InputError(f"{file} cannot be read as a table: {str(error).strip().splitlines()[0]}") from None
     missing = [column for column in columns or [] if column not in table]
@@ -147,9 +162,12 @@ def _read_tables(folder: Path):
 def _read_npz(folder: Path):
     file = folder / "graph.npz"
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array, not named ones")
+        with archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{file} cannot be read as an npz file without pickles: {error}") from None
     sparse = [f"features_{name}" for name in ("data", "indices", "indptr", "shape")]
     wanted = ["edge_index", "labels", *(sparse if "features_data" in arrays else ["features"])]
@@ -161,28 +179,29 @@ def _read_npz(folder: Path):
         try:
             features = sp.csr_matrix((data, indices, indptr), shape=tuple(shape))
             features.check_format(full_check=True)
-        except ValueError as error:
+        except (ValueError, TypeError, IndexError) as error:
             raise InputError(f"{file}: the CSR parts of the features do not fit together: {error}") from None
     return features, arrays["edge_index"], arrays["labels"], arrays.get("part")
 
 
-def _class_numbers(labels: np.ndarray) -> np.ndarray:
-    """Words become class numbers in sorted order and an empty word -1; whole numbers stay as they are."""
+def _class_numbers(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class numbers and the classes' names: words are numbered in sorted order, whole numbers by value, and nothing
+    and -1 are no class. Arrays of numbers stay as they are and have no names.
+    """
     if labels.dtype.kind not in "US":
-        return labels
-    names = np.unique(labels[labels != ""])
-    try:
-        numbers = np.array([int(name) for name in names])
-    except ValueError:
-        numbers = None
-    if numbers is not None:
-        return np.array([int(label) if label else -1 for label in labels], dtype=np.int64)
-    return np.where(labels == "", -1, np.searchsorted(names, labels)).astype(np.int64)
+        return labels, ()
+    words = [str(label).strip() for label in labels.ravel()]
+    whole = all(re.fullmatch(r"-?[0-9]{1,18}", word) for word in words if word)
+    if whole:
+        words = [str(int(word)) if word else "" for word in words]  # 01 and 1 are the same class
+    names = sorted({*words} - {"", "-1"}, key=(lambda word: (int(word), word)) if whole else str)
+    number = {name: i for i, name in enumerate(names)} | {"": -1, "-1": -1}
+    return np.array([number[word] for word in words], dtype=np.int64).reshape(labels.shape), tuple(names)
 
 
 def _given_masks(folder: Path, part: np.ndarray, graph: NodeDataset) -> Masks:
     part = np.asarray(part).astype(str)
-    if len(part) != graph.num_nodes:
+    if part.ndim != 1 or len(part) != graph.num_nodes:
         raise InputError(
             f"{folder}: the split names {len(part)} nodes; one line per node ({graph.num_nodes}) is accepted"
         )

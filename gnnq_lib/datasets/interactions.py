@@ -13,11 +13,13 @@ from typing import Literal
 
 import numpy as np
 
+from gnnq_lib.checks import check_whole
 from gnnq_lib.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 LARGEST_ID = 2**31 - 2
+SPARSEST_IDS = 100  # ids per interaction; beyond that a table of rows for all ids would be nearly empty
 _DIGITS_AND_BLANKS = set("0123456789 \t\r\n")
 
 Protocol = Literal["lightgcn", "gnaq"]
@@ -237,8 +239,7 @@ def leave_out_per_user(pairs: UserItems, count: int, seed: int) -> np.ndarray:
 
 def _random_per_user(pairs: UserItems, wanted: np.ndarray, seed: int) -> np.ndarray:
     """Mask of wanted[u] random interactions of every user u."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"the seed of a random split is {seed!r}; a whole number from 0 is accepted")
+    check_whole("split_seed", seed, 0, 2**32 - 1)  # as far as RandomState goes
     draws = np.random.RandomState(seed).random_sample(len(pairs))  # its stream is frozen across releases
     order = np.lexsort((draws, pairs.users))
     rank = np.empty(len(pairs), dtype=np.int64)
@@ -274,7 +275,7 @@ def parse_interactions(text: str | bytes, name: str = "the file") -> tuple[np.nd
         tokens += parts
     try:
         ids = np.fromiter(map(int, tokens), dtype=np.int64, count=len(tokens))
-    except OverflowError:
+    except (OverflowError, ValueError):  # ValueError: thousands of digits
         raise InputError(_bad_line(text, name)) from None
     if len(ids) and ids.max() > LARGEST_ID:
         raise InputError(_bad_line(text, name))
@@ -315,6 +316,11 @@ def interactions_from_pairs(
     users, items = (np.concatenate([np.asarray(train[k]), np.asarray(test[k])]) for k in (0, 1))
     if not len(train[0]):
         raise InputError(f"{name} has no training interaction; give at least one line `user item ...`")
+    for kind, ids, size in (("user", users, num_users), ("item", items, num_items)):
+        if size is None and (largest := int(ids.max())) > SPARSEST_IDS * (len(ids) + 1000):
+            raise InputError(
+                f"{name} has {kind} {largest} and {len(ids)} interactions; number {kind}s from 0 without large gaps"
+            )
     num_users = int(users.max()) + 1 if num_users is None else num_users
     num_items = int(items.max()) + 1 if num_items is None else num_items
     if titles is not None and len(titles) != num_items:
@@ -333,7 +339,7 @@ def _bad_line(text: str, name: str) -> str:
     accepted = f"whole numbers from 0 to {LARGEST_ID}, separated by blanks, are accepted"
     for number, line in enumerate(text.splitlines(), start=1):
         for token in line.split():
-            if not (token.isascii() and token.isdigit() and int(token) <= LARGEST_ID):
+            if not (token.isascii() and token.isdigit() and len(token) <= 18 and int(token) <= LARGEST_ID):
                 return f"{name}, line {number}, holds {token!r}; {accepted}"
     return f"{name} holds a character that is no digit and no blank; {accepted}"
 

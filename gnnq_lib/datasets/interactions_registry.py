@@ -143,6 +143,9 @@ def _from_folder(folder: Path) -> Interactions:
             raise InputError(f"{path} is missing; a folder with train.txt and test.txt (`user item ...`) is accepted")
         parts.append(parse_interactions(path.read_bytes(), str(path)))
     titles = folder / "titles.txt"
-    lines = titles.read_text(encoding="utf-8").splitlines() if titles.is_file() else None
+    try:
+        lines = titles.read_text(encoding="utf-8").splitlines() if titles.is_file() else None
+    except UnicodeDecodeError:
+        raise InputError(f"{titles} is not UTF-8 text; save it as UTF-8") from None
     num_items = len(lines) if lines is not None else None
     return interactions_from_pairs(folder.name, *parts, str(folder), num_items=num_items, titles=lines)

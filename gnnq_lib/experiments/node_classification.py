@@ -71,7 +71,7 @@ class Config(ExperimentConfig):
 
     dataset: str = "cora"
     split: Literal["public", "random", "given"] = "public"
-    split_seed: int = 0
+    split_seed: int = Field(default=0, ge=0, lt=2**32)
     model: ModelName = "smp"
     method: Literal[tuple(m.value for m in Method)] = "node_pow2"  # type: ignore[valid-type]
     bits: int = Field(default=2, validate_default=True)

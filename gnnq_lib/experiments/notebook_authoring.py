@@ -65,7 +65,7 @@ def from_percent(text: str) -> NotebookNode:
             raise InputError(f"line {number} stands before the first cell; begin with a line # %% or # %% [markdown]")
     notebook = new_notebook(metadata=json.loads(json.dumps(_METADATA)))
     for index, (mark, lines) in enumerate(cells):
-        metadata = {"tags": json.loads(mark["tags"])} if mark["tags"] else {}
+        metadata = {"tags": _tags(mark["tags"])} if mark["tags"] else {}
         if mark["markdown"]:
             source = "\n".join(re.sub("^# ?", "", line) for line in lines).strip("\n")
             cell = new_markdown_cell(source, metadata=metadata)
@@ -74,6 +74,13 @@ def from_percent(text: str) -> NotebookNode:
         cell["id"] = f"cell-{index:02d}"  # the same on every build, so that a diff shows only what changed
         notebook.cells.append(cell)
     return notebook
+
+
+def _tags(text: str) -> list[str]:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise InputError(f'tags={text} given; names in double quotes, tags=["..."], are accepted') from None
 
 
 def to_percent(notebook: NotebookNode) -> str:

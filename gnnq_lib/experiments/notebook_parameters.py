@@ -29,11 +29,15 @@ def declared_parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
         >>> declared_parameters(nbformat.v4.new_notebook(cells=[cell]))
         {'bits': 2}
     """
-    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    cells = [cell for cell in notebook.cells if "parameters" in (cell.metadata.get("tags") or [])]
     if len(cells) != 1:
         raise InputError(f"the notebook has {len(cells)} cells tagged 'parameters'; exactly one is accepted")
     defaults = {}
-    for statement in ast.parse(cells[0].source).body:
+    try:
+        statements = ast.parse(cells[0].source).body
+    except SyntaxError as error:
+        raise InputError(f"the parameters cell is no Python ({error.msg}, line {error.lineno})") from None
+    for statement in statements:
         target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
         if not isinstance(target, ast.Name) or statement.value is None:
             raise InputError(
@@ -113,5 +117,13 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
         raise InputError(f"notebook {path} does not exist; give the path of a .ipynb file or its number, such as 05")
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, KeyError, AttributeError):
+    except (
+        nbformat.reader.NotJSONError,
+        nbformat.ValidationError,
+        UnicodeDecodeError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        ValueError,
+    ):
         raise InputError(f"{path} is no Jupyter notebook; give the path of a .ipynb file") from None

@@ -131,7 +131,7 @@ class Config(ExperimentConfig):
 
     dataset: str = "lastfm"
     protocol: Protocol = "lightgcn"
-    split_seed: int = Field(default=0, ge=0)
+    split_seed: int = Field(default=0, ge=0, lt=2**32)
     share: float = Field(default=0.1, gt=0, lt=1)
     model: Literal["lightgcn"] = "lightgcn"
     method: Literal[METHODS] = "gnaq"  # type: ignore[valid-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -129,16 +130,23 @@ def _in_processes(todo: dict[str, ExperimentConfig], run_one: RunOne, jobs: int)
 def _pool(todo: dict[str, ExperimentConfig], run_one: RunOne, jobs: int) -> Iterator[tuple[str, _Outcome]]:
     threads = max(1, usable_cores() // jobs)
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(jobs, context, _limit_threads, (threads,)) as pool:
+    with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
         futures = {pool.submit(_attempt, run_one, config): key for key, config in todo.items()}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
+        except KeyboardInterrupt:  # what runs now would not be stored any more
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _limit_threads(threads: int) -> None:
+def _start_worker(threads: int) -> None:
+    """Ctrl-C reaches every process of a terminal; here only the one that waits is to act on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 

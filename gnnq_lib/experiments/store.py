@@ -162,13 +162,19 @@ class ResultsStore:
 
     def configs(self) -> dict[str, dict]:
         """Key -> full config."""
+        return self._read_configs()[0]
+
+    def _read_configs(self) -> tuple[dict[str, dict], bool]:
+        """What the file of settings holds, and whether it is damaged: then what can be read of it, line by line."""
         if not self.config_path.is_file():
-            return {}
-        try:
-            return json.loads(self.config_path.read_text())
-        except ValueError:
-            logger.warning("%s is damaged; the settings in it are lost, the rows are not", self.config_path)
-            return {}
+            return {}, False
+        text = self.config_path.read_text(encoding="utf-8", errors="replace")
+        whole = _mapping(text)
+        if whole is not None:
+            return whole, False
+        logger.warning("%s is damaged; settings in it are lost where lines cannot be read", self.config_path)
+        lines = [_mapping("{" + line.strip().removesuffix(",") + "}") for line in text.splitlines()]
+        return {key: settings for line in lines for key, settings in (line or {}).items()}, True
 
     def frame(self) -> pd.DataFrame:
         """All rows as a table; the columns of numbers are float (seed, bits: where whole, shown as such)."""
@@ -206,7 +212,10 @@ class ResultsStore:
                 row for row in (_parse(self.path)[0] if self.path.is_file() else []) if row["config_key"] not in gone
             ]
             all_rows = kept + rows
-            known = {**self.configs(), **{key: configs[key] for key in new_keys if key in configs}}
+            stored, damaged = self._read_configs()
+            if damaged:
+                atomic_write(self.config_path.with_suffix(".broken.json"), self.config_path.read_bytes())
+            known = {**stored, **{key: configs[key] for key in new_keys if key in configs}}
             used = {row["config_key"] for row in all_rows}
             lines = [
                 f"{json.dumps(key)}: {json.dumps(known[key], sort_keys=True)}" for key in sorted(known) if key in used
@@ -233,9 +242,19 @@ def stores_in(folder: Path) -> list[ResultsStore]:
     return [ResultsStore(file) for file in sorted(folder.rglob("*.csv")) if is_store(file)]
 
 
+def _mapping(text: str) -> dict[str, dict] | None:
+    """A JSON text that is settings by key, or None."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    fits = isinstance(found, dict) and all(isinstance(settings, dict) for settings in found.values())
+    return found if fits else None
+
+
 def is_store(file: Path) -> bool:
     """Whether a CSV file is a results store, by its header."""
-    with file.open() as lines:
+    with file.open(encoding="utf-8", errors="replace") as lines:
         return lines.readline().strip().split(",")[-1] == COLUMNS[-1]
 
 

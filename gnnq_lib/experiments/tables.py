@@ -73,9 +73,15 @@ def load_table(name: str | Path, seeds: int | None = None, device: str = "cpu") 
         device: "cpu" or "cuda"; what cannot use the latter (see `RUNNERS_ON_CUDA`) stays on the CPU.
 
     Raises:
-        InputError: for an unknown table, key, runner or setting; names the file.
+        InputError: for an unknown table, key, runner or setting, or a file of one's own with the name of a table that
+            comes with the library; names the file.
     """
     file = _file(name)
+    if file.stem in table_names() and file.resolve() != (TABLES / file.name).resolve():
+        raise InputError(
+            f"{file} has the name of a table that comes with the library, whose results it would change; "
+            "give the file another name"
+        )
     content = _read(file)
     module = _runner(file, content["runner"])
     resolve = getattr(module, "resolve", lambda config: config)

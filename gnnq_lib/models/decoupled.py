@@ -97,10 +97,10 @@ class DecoupledClassifier(nn.Module):
         if options.num_layers < 0:
             raise InputError(f"num_layers={options.num_layers} was given; 0 or more are accepted.")
         self.options = options
-        self.weight1 = nn.Parameter(torch.empty(num_features, options.hidden))
-        self.bias1 = nn.Parameter(torch.zeros(options.hidden))
-        self.weight2 = nn.Parameter(torch.empty(options.hidden, num_classes))
-        self.bias2 = nn.Parameter(torch.zeros(num_classes))
+        self.weight1 = nn.Parameter(torch.empty(num_features, options.hidden, dtype=torch.float32))
+        self.bias1 = nn.Parameter(torch.zeros(options.hidden, dtype=torch.float32))
+        self.weight2 = nn.Parameter(torch.empty(options.hidden, num_classes, dtype=torch.float32))
+        self.bias2 = nn.Parameter(torch.zeros(num_classes, dtype=torch.float32))
         nn.init.xavier_uniform_(self.weight1)
         nn.init.xavier_uniform_(self.weight2)
         rules = method_options(options, operator, num_classes)

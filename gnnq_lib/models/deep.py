@@ -228,7 +228,7 @@ class Sgc(StagedModel):
         self.linear = SparseLinear(in_channels, num_classes, dropout, bias=False)
         self.state = Stage("features", num_classes, Values.SCORES)
         self.hops = nn.ModuleList(Spread(num_classes, Values.SCORES) for _ in range(num_layers))
-        self.bias = nn.Parameter(torch.zeros(num_classes))
+        self.bias = nn.Parameter(torch.zeros(num_classes, dtype=torch.float32))
         self.embeddings = Stage("embeddings", num_classes, Values.SCORES)
 
     def forward(self, features: FeatureMatrix, operator: GraphOperator, trajectory: Trajectory | None = None) -> Tensor:

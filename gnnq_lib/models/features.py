@@ -78,7 +78,7 @@ class FeatureMatrix:
     def __init__(self, features: Tensor) -> None:
         if features.dim() != 2:
             raise InputError(f"features have shape {tuple(features.shape)}; a matrix (|V|, F) is accepted.")
-        csr = features if features.layout == torch.sparse_csr else features.to_sparse_csr()
+        csr = _without_zeros(features) if features.layout == torch.sparse_csr else features.to_sparse_csr()
         raw = csr.values().float()
         if not torch.isfinite(raw).all():
             raise InputError("features hold NaN or infinity; remove or replace such values first.")
@@ -163,7 +163,7 @@ class FeatureMatrix:
 
     def _inverse_row_sum(self, values: Tensor) -> Tensor:
         # On a CPU wherever the features are: CUDA adds in any order, so scales would differ from run to run.
-        total = torch.zeros(self.num_nodes).index_add(0, self.row.cpu(), values.cpu())
+        total = torch.zeros(self.num_nodes, dtype=torch.float32).index_add(0, self.row.cpu(), values.cpu())
         return torch.where(total > 0, 1 / total, torch.ones_like(total)).to(values.device)
 
     def _build_transpose(self) -> None:
@@ -198,6 +198,15 @@ class LowBitFeatures:
     def side_bits(self) -> float:
         """Column scales; row scales follow from the codes."""
         return 0.0 if self.column_scale is None else SCALE_BITS * self.column_scale.numel()
+
+
+def _without_zeros(csr: Tensor) -> Tensor:
+    """The same matrix without entries that are stored and zero: they would be coded as words that occur."""
+    if bool((csr.values() != 0).all()):
+        return csr
+    coo = csr.to_sparse_coo()
+    kept = coo.values() != 0
+    return torch.sparse_coo_tensor(coo.indices()[:, kept], coo.values()[kept], csr.shape).to_sparse_csr()
 
 
 def _kind(raw: Tensor) -> FeatureKind:

@@ -89,8 +89,8 @@ class SparseLinear(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, dropout: float, bias: bool = True) -> None:
         super().__init__()
         self.dropout = dropout
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(in_channels, out_channels)))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(in_channels, out_channels, dtype=torch.float32)))
+        self.bias = nn.Parameter(torch.zeros(out_channels, dtype=torch.float32)) if bias else None
         self.inputs = Stage("inputs", in_channels)
         self.weights = Stage("weights", out_channels, rows=in_channels)
 

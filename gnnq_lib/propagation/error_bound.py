@@ -110,7 +110,8 @@ def rounding_errors(
         raise InputError("messages are quantized per edge; the bound covers MessagePlacement.NODE.")
     mean = route.coordinates is Coordinates.MEAN
     weights = {
-        stage: operator.sqrt_degree if mean else torch.ones(()) for stage in ("features", "aggregates", "updates")
+        stage: operator.sqrt_degree if mean else torch.ones((), dtype=torch.float32)
+        for stage in ("features", "aggregates", "updates")
     }
     weights["messages"] = operator.sqrt_degree  # a message is D^-1/2 h in either coordinates
     errors: dict[nn.Module, float] = {}

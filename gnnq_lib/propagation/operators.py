@@ -64,7 +64,7 @@ class GraphOperator:
             raise InputError(f"edge_index holds node {int(outside[0])}; nodes are numbered 0 to {num_nodes - 1}.")
         self.num_nodes = num_nodes
         row, col = _merged_edges(edge_index.long(), num_nodes)
-        self._adjacency = _csr(row, col, torch.ones(row.numel(), device=row.device), num_nodes)
+        self._adjacency = _csr(row, col, torch.ones(row.numel(), dtype=torch.float32, device=row.device), num_nodes)
         self.degree = torch.bincount(row, minlength=num_nodes).float()
         self.inv_degree = (1 / self.degree)[:, None]
         self.inv_sqrt_degree = self.degree.rsqrt()[:, None]

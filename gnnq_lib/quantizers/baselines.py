@@ -77,7 +77,7 @@ class LearnedStep(Quantizer):
         super().__init__()
         self.num_bits, self.signed = check_bits(num_bits, lowest=2), signed
         self.register_buffer("from_zero", torch.tensor(signed is False), persistent=signed is None)
-        self.step = nn.Parameter(torch.ones(()))
+        self.step = nn.Parameter(torch.ones((), dtype=torch.float32))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
 
     def forward(self, x: Tensor, implicit_zeros: int = 0) -> Quantized:
@@ -140,8 +140,8 @@ class DegreeQuant(Quantizer):
         self.num_bits, self.share, self.momentum = check_bits(num_bits, lowest=2), share, momentum
         protection = None if degree is None else low + change * _rank(degree)[:, None]
         self.register_buffer("protection", protection, persistent=False)
-        self.register_buffer("minimum", torch.zeros(()))
-        self.register_buffer("maximum", torch.zeros(()))
+        self.register_buffer("minimum", torch.zeros((), dtype=torch.float32))
+        self.register_buffer("maximum", torch.zeros((), dtype=torch.float32))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
 
     def forward(self, x: Tensor, implicit_zeros: int = 0) -> Quantized:

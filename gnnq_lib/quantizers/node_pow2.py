@@ -73,7 +73,7 @@ class NodePowerOfTwo(Quantizer):
             raise InputError(f"stride={stride!r} was given; 1 to 4 are accepted.")
         self.num_bits, self.exponent_bits, self.anchor = check_bits(num_bits), exponent_bits, anchor
         self.ratio, self.stride = check_ratio(ratio), stride
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.log_scale = nn.Parameter(torch.zeros((), dtype=torch.float32))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
         powers = torch.exp2(stride * torch.arange(self.num_exponents - 1.0))
         self.register_buffer("_powers", powers, persistent=False)

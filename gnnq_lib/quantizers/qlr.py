@@ -47,9 +47,9 @@ class LearnedRange(Quantizer):
             raise InputError(f"calibration={calibration!r} was given; 'evaluation' and 'training' are accepted.")
         self.num_bits = check_bits(num_bits, lowest=2)
         self.as_released, self.calibration = as_released, calibration
-        self.alpha = nn.Parameter(torch.ones(()))
-        self.register_buffer("minimum", torch.zeros(()))
-        self.register_buffer("maximum", torch.zeros(()))
+        self.alpha = nn.Parameter(torch.ones((), dtype=torch.float32))
+        self.register_buffer("minimum", torch.zeros((), dtype=torch.float32))
+        self.register_buffer("maximum", torch.zeros((), dtype=torch.float32))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
 
     @property
@@ -149,7 +149,7 @@ class SkewedBitwiseTruncation(BitwiseTruncation):
 
     def __init__(self, num_bits: int, as_released: bool = False, calibration: str = "evaluation") -> None:
         super().__init__(num_bits, as_released, calibration)
-        self.register_buffer("skewness", torch.zeros(()))
+        self.register_buffer("skewness", torch.zeros((), dtype=torch.float32))
 
     def shift(self) -> int:
         """round(skewness), at most half a truncation step either way."""

@@ -37,7 +37,7 @@ class ColumnStep(Quantizer):
     def __init__(self, num_bits: int, num_columns: int) -> None:
         super().__init__()
         self.num_bits = check_bits(num_bits)
-        self.half_step = nn.Parameter(torch.ones(1, num_columns))
+        self.half_step = nn.Parameter(torch.ones(1, num_columns, dtype=torch.float32))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
 
     @property

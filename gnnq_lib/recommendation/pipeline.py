@@ -15,7 +15,7 @@ from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.config import make_config
 from gnnq_lib.experiments.recommendation import Config, TrainedRecommender, train_recommender
-from gnnq_lib.files import atomic_write
+from gnnq_lib.files import atomic_write, check_writable
 from gnnq_lib.recommendation.gnaq import LowBitRecommender
 from gnnq_lib.recommendation.lightgcn import Recommender
 from gnnq_lib.recommendation.packed import load_recommender, pack_recommender, save_recommender
@@ -125,25 +125,6 @@ def train_and_pack(
         header.formula_bytes,
         header.fp32_bytes,
     )
-
-
-def check_writable(out: Path | str) -> Path:
-    """Return `out` as a `Path` if a file can be written there, else raise InputError; its folder is made if missing.
-
-    Example:
-        >>> check_writable(Path(tempfile.mkdtemp()) / "new" / "m.safetensors").name
-        'm.safetensors'
-    """
-    out = Path(out)
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; give the name of the file to write")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise InputError(f"{out} cannot be written ({error.strerror}); give a place where you may write") from None
-    return out
 
 
 def save_trained(trained: TrainedRecommender, out: Path | str, with_interactions: bool = False) -> Path:

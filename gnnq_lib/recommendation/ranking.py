@@ -123,18 +123,6 @@ def _check_sizes(kind: str, pairs: UserItems, user_table: Tensor, item_table: Te
         )
 
 
-def pairs_of(pairs: UserItems, users: Tensor) -> tuple[Tensor, Tensor]:
-    """(row, item) of every interaction of `users`, row counting within `users`; int64 on their device.
-
-    Example:
-        >>> [part.tolist() for part in pairs_of(UserItems([0, 2, 2], [1, 0, 1], 3, 2), torch.tensor([2, 0]))]
-        [[0, 0, 1], [0, 1, 1]]
-    """
-    row_ptr, items = _lists(pairs, users.device)
-    rows, places = _entries(row_ptr, users)
-    return rows, items[places]
-
-
 def _lists(pairs: UserItems, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.as_tensor(pairs.row_ptr, device=device), torch.as_tensor(pairs.items, device=device)
 

@@ -173,7 +173,10 @@ def _complete(rows: pd.DataFrame) -> pd.DataFrame:
 def _bench(file: Path) -> pd.DataFrame:
     """A benchmark's table: as it stands, or one line per run and case where it is kept as a results store."""
     if not is_store(file):
-        table = pd.read_csv(file)
+        try:
+            table = pd.read_csv(file)
+        except (ValueError, UnicodeDecodeError) as error:  # an empty file, too, is a ValueError
+            raise InputError(f"{file} cannot be read as a table: {str(error).strip().splitlines()[0]}") from None
         if "case" not in table:
             raise InputError(f"{file} has the columns {', '.join(table.columns)}; a benchmark's has case, bits, path.")
         return table

@@ -9,6 +9,7 @@ import torch
 
 from gnnq_lib.datasets import load_folder, write_example_folder
 from gnnq_lib.errors import InputError
+from gnnq_lib.models.features import FeatureKind, FeatureMatrix
 
 
 @pytest.fixture
@@ -65,6 +66,26 @@ def save(**arrays):
     return break_it
 
 
+def cut(folder):
+    save()(folder)
+    file = folder / "graph.npz"
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def damage(folder):
+    save()(folder)
+    file = folder / "graph.npz"
+    data = bytearray(file.read_bytes())
+    place = data.index(b"NUMPY") + 140  # among the numbers of the first array
+    data[place] ^= 1
+    file.write_bytes(bytes(data))
+
+
+def one_array(folder):
+    with (folder / "graph.npz").open("wb") as file:
+        np.save(file, np.eye(4))
+
+
 BAD = {
     "edges missing": (lambda folder: (folder / "edges.csv").unlink(), r"edges\.csv is missing"),
     "edges header": (write("edges.csv", "a,b\n0,1\n"), "has the columns a, b; its header must name source, target"),
@@ -79,13 +100,29 @@ BAD = {
     "feature words": (write("features.csv", "f\n" + "x\n" * 60), "column f holds something that is not a number"),
     "feature nan": (write("features.csv", "f\n" + "1\n" * 59 + "nan\n"), "NaN or infinite"),
     "feature rows": (write("features.csv", "f\n1\n2\n"), r"features have shape \(2, 1\)"),
-    "label class missing": (write("labels.csv", "label\n" + "0\n2\n" * 30), "no node has class 1"),
+    "edges three": (write("edges.csv", "source,target\n0,40,7\n1,2,3\n"), "more values than its header"),
+    "features one more": (write("features.csv", "f,g\n" + "1,2,3\n" * 60), "more values than its header"),
+    "labels two": (write("labels.csv", "label\n" + "a,b\nc,d\n" * 30), "more values than its header"),
     "one class": (write("labels.csv", "label\n" + "a\n" * 60), "1 class"),
     "no nodes": (write("labels.csv", "label\n"), "no nodes"),
     "split length": (write("split.csv", "part\ntrain\n"), "names 1 nodes"),
     "split word": (write("split.csv", "part\n" + "dev\n" * 60), "holds 'dev'"),
     "split empty part": (write("split.csv", "part\n" + "train\n" * 60), "no node into val"),
     "npz broken": (write("graph.npz", "PK nonsense"), "cannot be read as an npz"),
+    "npz cut short": (lambda folder: cut(folder), "cannot be read as an npz"),
+    "npz damaged": (lambda folder: damage(folder), "cannot be read as an npz"),
+    "npz one array": (lambda folder: one_array(folder), "one array, not named ones"),
+    "npz shape of no matrix": (
+        save(
+            features=None,
+            features_data=np.ones(1),
+            features_indices=np.array([0]),
+            features_indptr=np.array([0, 1, 1, 1, 1]),
+            features_shape=np.array(4),
+        ),
+        "do not fit together",
+    ),
+    "npz part of two columns": (save(part=np.array([["train"], ["val"], ["test"], [""]])), "the split names 4 nodes"),
     "npz pickles": (save(labels=np.array([{}], dtype=object)), "without pickles"),
     "npz array missing": (save(edge_index=None), "the array edge_index is missing"),
     "npz nothing": (lambda folder: np.savez(folder / "graph.npz"), "holds nothing; the array edge_index"),
@@ -108,6 +145,35 @@ def test_bad_folders_are_named(example, break_it, message):
     with pytest.raises(InputError, match=message) as error:
         load_folder(example)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "names", "numbers"),
+    [
+        (["10", "2", "", "-1"], ("2", "10"), [1, 0, -1, -1]),
+        (["01", "1", "3", "3"], ("1", "3"), [0, 0, 1, 1]),
+        (["b", "a", "b", ""], ("a", "b"), [1, 0, 1, -1]),
+        (["9" * 25, "1", "1", "x"], ("1", "9" * 25, "x"), [1, 0, 0, 2]),
+    ],
+    ids=["by value", "the same number", "words", "too long for a number"],
+)
+def test_labels_are_any_words_or_numbers(example, words, names, numbers):
+    (example / "labels.csv").write_text("label\n" + "".join(f'"{word}"\n' for word in words * 15))
+    (example / "split.csv").unlink()
+    loaded = load_folder(example)
+    assert loaded.class_names == names and loaded.labels[:4].tolist() == numbers
+
+
+def test_stored_zeros_of_features_are_no_entries(example):
+    dense = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    parts = {"data": dense.ravel(), "indices": np.tile(np.arange(3), 4), "indptr": np.arange(5) * 3, "shape": (4, 3)}
+    save(features=None, **{f"features_{name}": np.asarray(part) for name, part in parts.items()})(example)
+    features = load_folder(example).features
+    assert features.values().tolist() == [1.0] * 6
+    stored = torch.from_numpy(dense).float().to_sparse_csr()
+    with_zeros = torch.sparse_csr_tensor(torch.tensor([0, 3, 6, 9, 12]), torch.arange(3).repeat(4), torch.from_numpy(dense).float().flatten(), (4, 3))  # fmt: skip  # noqa: E501
+    for matrix in (FeatureMatrix(stored), FeatureMatrix(with_zeros)):
+        assert matrix.kind is FeatureKind.BINARY and matrix.num_stored == 6
 
 
 def test_split_must_train_every_class_and_only_labelled_nodes(example):

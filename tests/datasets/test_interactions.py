@@ -144,7 +144,7 @@ def test_training_with_validation():
 @pytest.mark.parametrize(("arguments", "fault"), [
     ({"protocol": "other"}, "protocol is 'other'"),
     ({"share": 1.0}, "share is 1.0"),
-    ({"seed": -1}, "seed of a random split is -1"),
+    ({"seed": -1}, "split_seed=-1 given"),
 ])  # fmt: skip
 def test_split_refuses(arguments, fault):
     with pytest.raises(InputError, match=fault):
@@ -225,3 +225,14 @@ def test_commands_know_the_sets():
     listed = CliRunner().invoke(app, ["data", "list"])
     assert listed.exit_code == 0 and "Amazon-Book (KGAT)" in listed.stdout
     assert "from generated" in CliRunner().invoke(app, ["data", "fetch", "power-law"]).stdout
+
+
+@pytest.mark.parametrize(("user", "item", "kind"), [(1_500_000_000, 1, "user"), (1, 1_500_000_000, "item")])
+def test_ids_of_a_database_are_refused(user, item, kind):
+    with pytest.raises(InputError, match=f"has {kind} 1500000000 and 2 interactions; number {kind}s from 0"):
+        interactions_from_pairs("mine", ([0, user], [0, item]), ([], []), "memory")
+
+
+def test_an_endless_number_is_named():
+    with pytest.raises(InputError, match="line 1, holds"):
+        parse_interactions("0 " + "7" * 5000)

@@ -73,6 +73,16 @@ def test_damaged_parsed_cache_is_made_again(real_data, caplog):
     assert f"deleted the damaged cache file {file}" in caplog.text
 
 
+def test_one_altered_bit_of_the_parsed_cache_is_noticed(real_data, caplog):
+    first = load_dataset("cora", root=real_data)
+    (file,) = (cache_dir() / "parsed").iterdir()
+    data = bytearray(file.read_bytes())
+    data[-9] ^= 1
+    file.write_bytes(bytes(data))
+    assert same(first, load_dataset("cora", root=real_data))
+    assert f"deleted the damaged cache file {file}" in caplog.text
+
+
 def test_altered_pickle_is_not_opened(real_data, tmp_path):
     """A Planetoid file that would run code when opened is refused by its checksum."""
     shutil.copytree(Path(real_data) / "planetoid" / "Cora", tmp_path / "planetoid" / "Cora")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import subprocess
 import urllib.error
@@ -47,6 +48,8 @@ def served(monkeypatch):
     def urlopen(url, timeout):
         if answers["web"] is None:
             raise urllib.error.URLError("refused")
+        if isinstance(answers["web"], Exception):
+            raise answers["web"]
         return io.BytesIO(answers["web"][url[-1]])
 
     def run(command, **_):
@@ -104,6 +107,12 @@ def test_download_is_cached_and_named_as_origin(served):
     raw = obtain([RAW])
     assert raw.content == FILES
     assert raw.source == "PyG download"
+
+
+@pytest.mark.parametrize("fault", [http.client.IncompleteRead(b"fir"), http.client.BadStatusLine("?")], ids=repr)
+def test_a_broken_answer_is_no_reason_to_stop(served, fault):
+    served["web"], served["wheel"] = fault, toy_wheel()
+    assert obtain([RAW]).content == FILES
 
 
 def test_truncated_download_never_reaches_the_cache(served):

@@ -8,6 +8,8 @@ import pytest
 
 from gnnq_lib.datasets import write_example_folder
 from gnnq_lib.deployment import PackedModel, load_packed
+from gnnq_lib.deployment.pipeline import quantize, training_config
+from gnnq_lib.errors import InputError
 from tests.test_cli import gnnq
 
 
@@ -47,6 +49,25 @@ def test_evaluate_finds_the_same_accuracy(digits, tmp_path):
 def test_the_file_says_how_it_was_made(digits):
     config = load_packed(digits[0]).header.config
     assert config["dataset"] == "digits" and config["split"] == "random" and config["epochs"] == 6
+
+
+def test_classes_of_other_names_are_refused(tmp_path):
+    """A class that was renamed gets another number: accuracies would be those of other classes."""
+    folder, out = write_example_folder(tmp_path / "mine"), tmp_path / "m.safetensors"
+    run = gnnq("quantize", "--data", folder, "--bits", 4, "--epochs", 2, "--out", out)
+    assert run.returncode == 0, run.stderr
+    labels = folder / "labels.csv"
+    labels.write_text(labels.read_text().replace("physics", "astronomy"))
+    run = gnnq("evaluate", out, "--data", folder)
+    assert run.returncode == 2 and "has the classes astronomy, biology, history and" in run.stderr
+    assert "predicts biology, history, physics" in run.stderr
+
+
+def test_a_place_that_cannot_be_written_to_is_said_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr("gnnq_lib.deployment.pipeline.fit", lambda *_: pytest.fail("trained first"))
+    config = training_config("digits", 2, None, 0, 0, 1)
+    with pytest.raises(InputError, match="cannot be written"):
+        quantize(config, "/proc/m.safetensors")
 
 
 def test_a_folder_of_ones_own(tmp_path):

@@ -68,3 +68,8 @@ def test_tidy_joins_streams_and_drops_timing():
     assert notebook.cells[0].metadata == {"tags": ["a"]}
     assert [output.text for output in notebook.cells[0].outputs] == ["ab"]
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
+
+
+def test_tags_in_single_quotes_are_refused():
+    with pytest.raises(InputError, match="names in double quotes"):
+        from_percent("# %% tags=['parameters']\na = 1\n")

@@ -33,8 +33,9 @@ def test_annotated_and_plain_literals_in_order():
         (["a = 1\nb = a + 1"], r"parameter b is derived \(a \+ 1\)"),
         (["import os"], "holds 'import os'"),
         (["a: int"], "holds 'a: int'"),
+        (["%matplotlib inline"], r"is no Python \(invalid syntax, line 1\)"),
     ],
-    ids=["none", "two", "derived", "import", "no value"],
+    ids=["none", "two", "derived", "import", "no value", "magic"],
 )
 def test_bad_cells(cells, message):
     with pytest.raises(InputError, match=message):
@@ -89,7 +90,7 @@ def test_assignments():
 def test_files_that_are_no_notebooks(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_notebook(tmp_path / "a.ipynb")
-    for text in ("no json", "{}", "[]"):
+    for text in ("no json", "{}", "[]", '{"nbformat": 5, "nbformat_minor": 0, "metadata": {}, "cells": []}'):
         (tmp_path / "a.ipynb").write_text(text)
         with pytest.raises(InputError, match="is no Jupyter notebook"):
             read_notebook(tmp_path / "a.ipynb")

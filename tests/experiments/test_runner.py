@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -12,6 +17,8 @@ from gnnq_lib.experiments import ResultsStore, make_config, run_all
 # The runs live in a module of their own, so that spawned processes can import them.
 MODULE = """
 import os
+import pathlib
+import time
 import torch
 from gnnq_lib.experiments import ExperimentConfig, Measurement
 
@@ -23,6 +30,9 @@ def run_one(config):
         raise ValueError(f"seed {config.seed} does not work")
     if config.what == "die":
         os._exit(9)
+    (pathlib.Path(__file__).parent / f"begun_{config.seed}").touch()
+    if config.what == "wait":
+        time.sleep(600)
     return [Measurement("square", config.seed**2), Measurement("threads", torch.get_num_threads())]
 """
 
@@ -97,6 +107,32 @@ def test_a_dying_process_loses_only_its_own_run(toy, store):
     report = run_all(configs(toy, s0="die"), toy.run_one, store, jobs=2, say=lines.append)
     assert squares(store) == [1, 4, 9]
     assert list(report.failed.values()) == ["its process died (killed or out of memory)"]
+
+
+INTERRUPTED = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+if __name__ == "__main__":
+    import toy_runs
+    from gnnq_lib.experiments import ResultsStore, make_config, run_all
+    runs = [{"experiment": "toy", "seed": seed, "what": "succeed" if seed == 0 else "wait"} for seed in range(9)]
+    store = ResultsStore(pathlib.Path(sys.argv[1]) / "toy.csv")
+    run_all([make_config(toy_runs.Config, run) for run in runs], toy_runs.run_one, store, jobs=2)
+"""
+
+
+def test_ctrl_c_keeps_what_is_done_and_starts_nothing_more(toy, store, tmp_path):
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    process = subprocess.Popen([sys.executable, script, tmp_path], start_new_session=True, stderr=subprocess.DEVNULL)
+    begun = lambda: len(list(tmp_path.glob("begun_*")))  # noqa: E731
+    deadline = time.monotonic() + 120
+    while (begun() < 3 or not store.path.is_file()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process
+    assert process.wait(timeout=60) != 0
+    assert squares(store) == [0]
+    assert begun() == 3, "after Ctrl-C no further run begins"
 
 
 @pytest.mark.parametrize("jobs", [0, -1])

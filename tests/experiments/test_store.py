@@ -159,6 +159,25 @@ def test_damaged_config_file_loses_no_rows(store):
     assert len(store.frame()) == 2
 
 
+@pytest.mark.parametrize("text", ["[]", "null", '{"a": 1}'], ids=["list", "null", "no settings"])
+def test_settings_that_are_no_settings_are_set_aside(store, text):
+    store.config_path.write_text(text)
+    store.append(toy(), [Measurement("a", 1)], 1)
+    assert len(store.configs()) == len(store.frame()) == 1
+    assert store.config_path.with_suffix(".broken.json").read_text() == text
+
+
+def test_a_config_file_cut_short_keeps_its_whole_lines(store):
+    for seed in range(3):
+        store.append(toy(seed=seed), [Measurement("a", 1)], 1)
+    whole = store.config_path.read_text()
+    store.config_path.write_text(whole[:-20])
+    assert len(store.configs()) == 2
+    store.append(toy(seed=3), [Measurement("a", 2)], 1)
+    assert {config["seed"] for config in store.configs().values()} >= {3} and len(store.configs()) == 3
+    assert store.config_path.with_suffix(".broken.json").read_text() == whole[:-20]
+
+
 def test_disk_full_keeps_the_old_files(store, monkeypatch):
     store.append(toy(), [Measurement("a", 1)], 1)
     before = store.path.read_bytes()

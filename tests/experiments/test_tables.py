@@ -163,6 +163,13 @@ def test_unknown_table():
         load_table("nothing")
 
 
+def test_a_file_with_the_name_of_a_built_in_table_is_refused(write):
+    """Its runs would go into that table's results, and `gnnq prune` would remove what stands there."""
+    own = write("runner: toy\nbase: {dataset: cora}\n").rename(write("runner: toy\n").with_name("depth.yaml"))
+    with pytest.raises(InputError, match="depth.yaml has the name of a table that comes with the library"):
+        load_table(own)
+
+
 def test_built_in_tables_load(monkeypatch):
     monkeypatch.undo()
     for name in table_names():

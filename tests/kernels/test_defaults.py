@@ -8,6 +8,8 @@ import pytest
 import torch
 from cases import forced, random_codes, random_graph
 
+from gnnq_lib.datasets import load_dataset
+from gnnq_lib.experiments.training import Graph
 from gnnq_lib.kernels import (
     IntegerFeatures,
     PackedClassifier,
@@ -25,6 +27,8 @@ from gnnq_lib.kernels import (
     two_layer,
 )
 from gnnq_lib.kernels.native import large_empty
+from gnnq_lib.models import DecoupledClassifier, Method, ModelOptions
+from gnnq_lib.quantizers import calibration
 
 
 def _calls() -> dict:
@@ -69,6 +73,21 @@ DEFAULTS = {
     "bfloat16": lambda: _default_dtype(torch.bfloat16),
     "meta": lambda: torch.device("meta"),  # stands for "cuda": memory that the compiled kernels cannot write to
 }
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_models_are_float32_under_another_default(method):
+    def logits():
+        graph = Graph(load_dataset("digits", split="random"))
+        torch.manual_seed(0)
+        model = DecoupledClassifier(64, 10, graph.operator, ModelOptions(num_layers=2, hidden=8, method=method))
+        with torch.no_grad(), calibration(model):
+            return model(graph.features, graph.operator)
+
+    wanted = logits()
+    with _default_dtype(torch.float64):
+        found = logits()
+    assert found.dtype == torch.float32 and torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("name", _calls())

@@ -12,7 +12,7 @@ from sklearn.metrics import ndcg_score
 from gnnq_lib.datasets.interactions import UserItems
 from gnnq_lib.errors import InputError
 from gnnq_lib.recommendation import ranking
-from gnnq_lib.recommendation.ranking import evaluate_ranking, pairs_of, top_items
+from gnnq_lib.recommendation.ranking import evaluate_ranking, top_items
 
 
 def test_two_users_by_hand():
@@ -87,11 +87,6 @@ def test_cuda_gives_the_same_metrics(tiny):
     users, items = torch.randn(tiny.num_users, 4), torch.randn(tiny.num_items, 4)
     found, expected = (evaluate_ranking(users.to(d), items.to(d), tiny, [], ks=[1, 2]) for d in ("cuda", "cpu"))
     assert found == pytest.approx(expected)
-
-
-def test_pairs_of_counts_rows_within_the_chunk(tiny):
-    rows, items = pairs_of(tiny, torch.tensor([2, 3, 0]))
-    assert rows.tolist() == [0, 0, 2, 2] and items.tolist() == [1, 2, 0, 1]
 
 
 @pytest.mark.parametrize("k", [0, 5, -1, 2.0, True])

@@ -12,6 +12,7 @@ from gnnq_lib.datasets.interactions import UserItems
 from gnnq_lib.datasets.interactions_registry import INTERACTION_SETS
 from gnnq_lib.errors import InputError
 from gnnq_lib.experiments.recommendation import load_split, train_recommender
+from gnnq_lib.files import check_writable
 from gnnq_lib.recommendation import pipeline, serving
 from gnnq_lib.recommendation.baselines import PostTraining
 from gnnq_lib.recommendation.bipartite import BipartiteGraph
@@ -19,7 +20,6 @@ from gnnq_lib.recommendation.lightgcn import LightGCN
 from gnnq_lib.recommendation.packed import load_recommender, pack_recommender
 from gnnq_lib.recommendation.pipeline import (
     ListsDifferError,
-    check_writable,
     other_lists,
     recommender_config,
     save_trained,
