@@ -269,3 +269,10 @@ def test_no_stored_result_or_figure_is_over_a_megabyte():
     files = [file for folder in ("data/results", "data/reported", "figures") for file in (root / folder).iterdir()]
     assert len(files) > 100
     assert [file.name for file in files if file.stat().st_size > 1_000_000] == []
+
+
+def test_environment_variables_that_are_named_are_read():
+    code = "".join(path.read_text(encoding="utf-8") for path in (project_root() / "gnnq_lib").rglob("*.py"))
+    named = set(re.findall(r"`(GNNQ_[A-Z_]+)`", TEXT))
+    read = set(re.findall(r'environ(?:\.get\(|\[)"(GNNQ_[A-Z_]+)"', code))
+    assert named <= read and read - named <= {"GNNQ_KERNEL_LIBRARY"}  # for `make sanitize`
