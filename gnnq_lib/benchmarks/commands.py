@@ -190,7 +190,7 @@ def _show(
 
     began = time.perf_counter()
     rows = measure()
-    seconds = round(time.perf_counter() - began, 1)
+    seconds = time.perf_counter() - began
     rows = [{**row, SECONDS: seconds} for row in rows]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     shown = [name for name in columns if name not in hidden]
