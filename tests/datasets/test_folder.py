@@ -66,6 +66,11 @@ def save(**arrays):
     return break_it
 
 
+def save_csr(data=np.ones(1), indices=np.array([0]), indptr=np.array([0, 1, 1, 1, 1]), shape=np.array([4, 4])):
+    parts = {"data": data, "indices": indices, "indptr": indptr, "shape": shape}
+    return save(features=None, **{f"features_{name}": np.asarray(part) for name, part in parts.items()})
+
+
 def cut(folder):
     save()(folder)
     file = folder / "graph.npz"
@@ -113,13 +118,7 @@ BAD = {
     "npz damaged": (lambda folder: damage(folder), "cannot be read as an npz"),
     "npz one array": (lambda folder: one_array(folder), "one array, not named ones"),
     "npz shape of no matrix": (
-        save(
-            features=None,
-            features_data=np.ones(1),
-            features_indices=np.array([0]),
-            features_indptr=np.array([0, 1, 1, 1, 1]),
-            features_shape=np.array(4),
-        ),
+        save_csr(indices=np.array([0]), shape=np.array(4)),
         "do not fit together",
     ),
     "npz part of two columns": (save(part=np.array([["train"], ["val"], ["test"], [""]])), "the split names 4 nodes"),
@@ -127,13 +126,7 @@ BAD = {
     "npz array missing": (save(edge_index=None), "the array edge_index is missing"),
     "npz nothing": (lambda folder: np.savez(folder / "graph.npz"), "holds nothing; the array edge_index"),
     "npz sparse parts": (
-        save(
-            features=None,
-            features_data=np.ones(1),
-            features_indices=np.array([9]),
-            features_indptr=np.array([0, 1, 1, 1, 1]),
-            features_shape=np.array([4, 4]),
-        ),
+        save_csr(indices=np.array([9]), shape=np.array([4, 4])),
         "do not fit together",
     ),
 }
@@ -166,8 +159,7 @@ def test_labels_are_any_words_or_numbers(example, words, names, numbers):
 
 def test_stored_zeros_of_features_are_no_entries(example):
     dense = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    parts = {"data": dense.ravel(), "indices": np.tile(np.arange(3), 4), "indptr": np.arange(5) * 3, "shape": (4, 3)}
-    save(features=None, **{f"features_{name}": np.asarray(part) for name, part in parts.items()})(example)
+    save_csr(dense.ravel(), np.tile(np.arange(3), 4), np.arange(5) * 3, (4, 3))(example)
     features = load_folder(example).features
     assert features.values().tolist() == [1.0] * 6
     stored = torch.from_numpy(dense).float().to_sparse_csr()
