@@ -66,7 +66,7 @@ def save(**arrays):
     return break_it
 
 
-def save_csr(data=np.ones(1), indices=np.array([0]), indptr=np.array([0, 1, 1, 1, 1]), shape=np.array([4, 4])):
+def save_csr(data=(1.0,), indices=(0,), indptr=(0, 1, 1, 1, 1), shape=(4, 4)):
     parts = {"data": data, "indices": indices, "indptr": indptr, "shape": shape}
     return save(features=None, **{f"features_{name}": np.asarray(part) for name, part in parts.items()})
 
@@ -118,7 +118,7 @@ BAD = {
     "npz damaged": (lambda folder: damage(folder), "cannot be read as an npz"),
     "npz one array": (lambda folder: one_array(folder), "one array, not named ones"),
     "npz shape of no matrix": (
-        save_csr(indices=np.array([0]), shape=np.array(4)),
+        save_csr(shape=4),
         "do not fit together",
     ),
     "npz part of two columns": (save(part=np.array([["train"], ["val"], ["test"], [""]])), "the split names 4 nodes"),
@@ -126,7 +126,7 @@ BAD = {
     "npz array missing": (save(edge_index=None), "the array edge_index is missing"),
     "npz nothing": (lambda folder: np.savez(folder / "graph.npz"), "holds nothing; the array edge_index"),
     "npz sparse parts": (
-        save_csr(indices=np.array([9]), shape=np.array([4, 4])),
+        save_csr(indices=(9,)),
         "do not fit together",
     ),
 }
@@ -162,9 +162,9 @@ def test_stored_zeros_of_features_are_no_entries(example):
     save_csr(dense.ravel(), np.tile(np.arange(3), 4), np.arange(5) * 3, (4, 3))(example)
     features = load_folder(example).features
     assert features.values().tolist() == [1.0] * 6
-    stored = torch.from_numpy(dense).float().to_sparse_csr()
-    with_zeros = torch.sparse_csr_tensor(torch.tensor([0, 3, 6, 9, 12]), torch.arange(3).repeat(4), torch.from_numpy(dense).float().flatten(), (4, 3))  # fmt: skip  # noqa: E501
-    for matrix in (FeatureMatrix(stored), FeatureMatrix(with_zeros)):
+    dense = torch.from_numpy(dense).float()
+    stored = torch.sparse_csr_tensor(torch.arange(5) * 3, torch.arange(3).repeat(4), dense.flatten(), (4, 3))
+    for matrix in (FeatureMatrix(dense), FeatureMatrix(stored)):
         assert matrix.kind is FeatureKind.BINARY and matrix.num_stored == 6
 
 
