@@ -246,7 +246,7 @@ def _scaling_finding(rows: pd.DataFrame) -> str:
     times = rows[rows.path == "fp32"].groupby("edges").median_ms.min() / two
     most, least = two.index.max(), two.index.min()
     small = f"{times[least]:.1f} times at {least:,.0f}"
-    return f"INT2 is {times[most]:.1f} times as fast as FP32 at {most:,.0f} edges, {small}"
+    return f"INT2 is {times[most]:.1f} times as fast as PyTorch's FP32 at {most:,.0f} edges, {small}"
 
 
 @figure("similarity_recall")

@@ -388,7 +388,7 @@ def _switches_finding(low: pd.DataFrame) -> str:
     text = lambda name: f"{mean_and_spread(*low.loc[name, ['mean', 'std']], int(low['size'][name]), 1)} % ({name})"  # noqa: E731
     best, widest = low["mean"].idxmax(), low["std"].idxmax() if low["std"].notna().any() else None
     more = f"; seeds differ most at {text(widest)}" if widest else ""
-    return f"Cora, INT2 from scratch: at best {text(best)}{more}"
+    return f"Cora, INT2 from scratch: best of these switches {text(best)}{more}"
 
 
 def _switch_name(row: pd.Series) -> str:

@@ -60,7 +60,7 @@ def test_scaling_shows_edges_and_widths_and_compares_both_ends(monkeypatch):
     assert right.lines[0].get_xdata().tolist() == [8, 16]
     assert left.lines[1].get_ydata().tolist() == pytest.approx([1e-3] * 3)  # 1000 bytes at 1 GB/s
     title = drawing.get_suptitle().replace("\n", " ")
-    assert title == "INT2 is 10.0 times as fast as FP32 at 100,000 edges, 10.0 times at 1,000"
+    assert title == "INT2 is 10.0 times as fast as PyTorch's FP32 at 100,000 edges, 10.0 times at 1,000"
 
 
 def test_scaling_needs_two_sizes_of_each(monkeypatch):
