@@ -164,7 +164,8 @@ def test_switches_are_named_and_every_seed_is_drawn(stored):
                      "QLR, dropout first"]  # fmt: skip
     title = " ".join(drawing.get_suptitle().split())
     assert title == (
-        "Cora, INT2 from scratch: best of these switches 76.0 (1) % (QLR, released gradient); seeds differ most at 67.0 \u00b1 9.9 "
+        "Cora, INT2 from scratch: best of these switches 76.0 (1) % "
+        "(QLR, released gradient); seeds differ most at 67.0 \u00b1 9.9 "
         "(2) % (QLR, dropout first)"
     )
     strokes = {tuple(line.get_xdata()) for line in drawing.axes[0].lines if line.get_marker() == "|"}
